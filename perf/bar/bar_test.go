@@ -1,0 +1,61 @@
+package bar
+
+import (
+	"errors"
+	"strings"
+	"testing"
+)
+
+func constant(v float64) Side { return func() (float64, error) { return v, nil } }
+
+func series(v ...float64) Side {
+	i := 0
+	return func() (float64, error) { i++; return v[i-1], nil }
+}
+
+func TestRunPrintsMediansAndVerdict(t *testing.T) {
+	var out strings.Builder
+	results, err := Run(&out, 5, []Bar{
+		{Name: "a", Unit: "op/s", Ours: series(90, 10, 95, 1000, 92), Against: constant(100), Wanted: 0.9},
+		{Name: "b", Unit: "op/s", Ours: constant(10), Against: constant(100), Wanted: 0.5},
+		{Name: "c", Unit: "op/s", Ours: constant(10), Against: constant(100)},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "bar=a ours=92.0 against=100 unit=op/s ratio=0.92 wanted=0.90 rounds=5 ok\n" +
+		"bar=b ours=10.0 against=100 unit=op/s ratio=0.10 wanted=0.50 rounds=5 short\n" +
+		"bar=c ours=10.0 against=100 unit=op/s ratio=0.10 wanted=0.00 rounds=5 -\n"
+	if out.String() != want {
+		t.Fatalf("got\n%swant\n%s", out.String(), want)
+	}
+	if len(results) != 3 {
+		t.Fatalf("%d results", len(results))
+	}
+}
+
+func TestFailingSideEndsOnlyItsBar(t *testing.T) {
+	var out strings.Builder
+	broken := errors.New("no device")
+	results, err := Run(&out, 2, []Bar{
+		{Name: "a", Ours: func() (float64, error) { return 0, broken }, Against: constant(1)},
+		{Name: "b", Ours: constant(1), Against: constant(1)},
+	})
+	if !errors.Is(err, broken) || len(results) != 1 || results[0].Name != "b" {
+		t.Fatalf("err %v, results %v", err, results)
+	}
+	if !strings.Contains(out.String(), "bar=a failed: no device") {
+		t.Fatal(out.String())
+	}
+}
+
+func TestRoundsAlternate(t *testing.T) {
+	var order strings.Builder
+	note := func(c byte) Side { return func() (float64, error) { order.WriteByte(c); return 1, nil } }
+	if _, err := Run(&strings.Builder{}, 4, []Bar{{Name: "x", Ours: note('o'), Against: note('a')}}); err != nil {
+		t.Fatal(err)
+	}
+	if got := order.String(); got != "oaaooaao" {
+		t.Fatal(got)
+	}
+}
