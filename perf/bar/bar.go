@@ -12,26 +12,36 @@ import (
 	"fmt"
 	"io"
 	"sort"
+	"strings"
 )
 
 // RoundsMin is the least number of rounds from which a median is worth quoting.
 const RoundsMin = 5
 
-// Side measures once and returns a figure in the bar's unit.
-type Side func() (float64, error)
+// Side measures once and returns a figure for each name of its bars, in their order.
+type Side func() ([]float64, error)
 
-// Bar is one comparison.
+// One is a side of a single figure.
+func One(measure func() (float64, error)) Side {
+	return func() ([]float64, error) {
+		v, err := measure()
+		return []float64{v}, err
+	}
+}
+
+// Bar is one comparison, or several that one run of a side measures together (a create, stat, unlink sequence).
 type Bar struct {
-	Name    string
+	Names   []string
 	Unit    string
 	Ours    Side
 	Against Side
 	Wanted  float64 // the least ratio that passes; 0 states a direction only
 }
 
-// Result is a finished bar: medians, and the ratio of the medians.
+// Result is a finished comparison: medians, and the ratio of the medians.
 type Result struct {
-	Bar
+	Name, Unit                string
+	Wanted                    float64
 	OursMedian, AgainstMedian float64
 	Rounds                    int
 }
@@ -66,39 +76,52 @@ func Run(w io.Writer, rounds int, bars []Bar) ([]Result, error) {
 	var results []Result
 	var first error
 	for _, b := range bars {
-		r, err := run(b, rounds)
+		rs, err := run(b, rounds)
 		if err != nil {
-			fmt.Fprintf(w, "bar=%s failed: %v\n", b.Name, err)
+			err = fmt.Errorf("bar=%s failed: %w", strings.Join(b.Names, ","), err)
+			fmt.Fprintln(w, err)
 			if first == nil {
-				first = fmt.Errorf("bar %s: %w", b.Name, err)
+				first = err
 			}
 			continue
 		}
-		fmt.Fprintln(w, r)
-		results = append(results, r)
+		for _, r := range rs {
+			fmt.Fprintln(w, r)
+		}
+		results = append(results, rs...)
 	}
 	return results, first
 }
 
-func run(b Bar, rounds int) (Result, error) {
-	var ours, against []float64
+func run(b Bar, rounds int) ([]Result, error) {
+	ours, against := make([][]float64, len(b.Names)), make([][]float64, len(b.Names))
 	for i := range rounds {
 		sides := []struct {
 			side Side
-			into *[]float64
-		}{{b.Ours, &ours}, {b.Against, &against}}
+			into [][]float64
+		}{{b.Ours, ours}, {b.Against, against}}
 		if i%2 == 1 { // neither side always runs into the other's wake
 			sides[0], sides[1] = sides[1], sides[0]
 		}
 		for _, s := range sides {
 			v, err := s.side()
 			if err != nil {
-				return Result{}, err
+				return nil, err
 			}
-			*s.into = append(*s.into, v)
+			if len(v) != len(b.Names) {
+				return nil, fmt.Errorf("a side measured %d figures for %d names", len(v), len(b.Names))
+			}
+			for k := range v {
+				s.into[k] = append(s.into[k], v[k])
+			}
 		}
 	}
-	return Result{Bar: b, OursMedian: Median(ours), AgainstMedian: Median(against), Rounds: rounds}, nil
+	rs := make([]Result, len(b.Names))
+	for k, name := range b.Names {
+		rs[k] = Result{Name: name, Unit: b.Unit, Wanted: b.Wanted, Rounds: rounds,
+			OursMedian: Median(ours[k]), AgainstMedian: Median(against[k])}
+	}
+	return rs, nil
 }
 
 // Median of a list, which it leaves as it was; 0 for an empty one.

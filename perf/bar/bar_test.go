@@ -6,19 +6,19 @@ import (
 	"testing"
 )
 
-func constant(v float64) Side { return func() (float64, error) { return v, nil } }
+func constant(v float64) Side { return One(func() (float64, error) { return v, nil }) }
 
 func series(v ...float64) Side {
 	i := 0
-	return func() (float64, error) { i++; return v[i-1], nil }
+	return One(func() (float64, error) { i++; return v[i-1], nil })
 }
 
 func TestRunPrintsMediansAndVerdict(t *testing.T) {
 	var out strings.Builder
 	results, err := Run(&out, 5, []Bar{
-		{Name: "a", Unit: "op/s", Ours: series(90, 10, 95, 1000, 92), Against: constant(100), Wanted: 0.9},
-		{Name: "b", Unit: "op/s", Ours: constant(10), Against: constant(100), Wanted: 0.5},
-		{Name: "c", Unit: "op/s", Ours: constant(10), Against: constant(100)},
+		{Names: []string{"a"}, Unit: "op/s", Ours: series(90, 10, 95, 1000, 92), Against: constant(100), Wanted: 0.9},
+		{Names: []string{"b"}, Unit: "op/s", Ours: constant(10), Against: constant(100), Wanted: 0.5},
+		{Names: []string{"c"}, Unit: "op/s", Ours: constant(10), Against: constant(100)},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -38,8 +38,8 @@ func TestFailingSideEndsOnlyItsBar(t *testing.T) {
 	var out strings.Builder
 	broken := errors.New("no device")
 	results, err := Run(&out, 2, []Bar{
-		{Name: "a", Ours: func() (float64, error) { return 0, broken }, Against: constant(1)},
-		{Name: "b", Ours: constant(1), Against: constant(1)},
+		{Names: []string{"a"}, Ours: One(func() (float64, error) { return 0, broken }), Against: constant(1)},
+		{Names: []string{"b"}, Ours: constant(1), Against: constant(1)},
 	})
 	if !errors.Is(err, broken) || len(results) != 1 || results[0].Name != "b" {
 		t.Fatalf("err %v, results %v", err, results)
@@ -51,11 +51,22 @@ func TestFailingSideEndsOnlyItsBar(t *testing.T) {
 
 func TestRoundsAlternate(t *testing.T) {
 	var order strings.Builder
-	note := func(c byte) Side { return func() (float64, error) { order.WriteByte(c); return 1, nil } }
-	if _, err := Run(&strings.Builder{}, 4, []Bar{{Name: "x", Ours: note('o'), Against: note('a')}}); err != nil {
+	note := func(c byte) Side { return One(func() (float64, error) { order.WriteByte(c); return 1, nil }) }
+	if _, err := Run(&strings.Builder{}, 4, []Bar{{Names: []string{"x"}, Ours: note('o'), Against: note('a')}}); err != nil {
 		t.Fatal(err)
 	}
 	if got := order.String(); got != "oaaooaao" {
 		t.Fatal(got)
+	}
+}
+
+func TestOneRunMayMeasureSeveral(t *testing.T) {
+	pair := func(a, b float64) Side { return func() ([]float64, error) { return []float64{a, b}, nil } }
+	results, err := Run(&strings.Builder{}, 3, []Bar{{Names: []string{"create", "stat"}, Ours: pair(1, 2), Against: pair(2, 2)}})
+	if err != nil || len(results) != 2 || results[0].Ratio() != 0.5 || results[1].Ratio() != 1 {
+		t.Fatalf("%v %v", results, err)
+	}
+	if _, err := Run(&strings.Builder{}, 3, []Bar{{Names: []string{"create"}, Ours: pair(1, 2), Against: pair(2, 2)}}); err == nil {
+		t.Fatal("two figures for one name were taken")
 	}
 }
