@@ -1,0 +1,120 @@
+package house
+
+import (
+	"strings"
+)
+
+// layer is one row of the import table. A name without "/..." is that package alone.
+type layer struct {
+	of  string   // package directory, or "dir/..." for the subtree; the longest match rules
+	may []string // packages and subtrees of this module it may import
+}
+
+// layers: arrows point one way. Production files only; test files obey testLayers.
+var layers = []layer{
+	{of: ".", may: []string{"meta/client", "engine/...", "meta/record"}},
+
+	{of: "engine/invariant"},
+	{of: "engine/uring", may: []string{"engine/invariant"}},
+	{of: "engine/arena", may: []string{"engine/invariant"}},
+	{of: "engine", may: []string{"engine/uring", "engine/arena", "engine/invariant"}},
+	{of: "engine/...", may: []string{"engine/..."}},
+
+	{of: "storage/format", may: []string{"engine/invariant"}},
+	{of: "storage/alloc", may: []string{"storage/format", "engine/invariant"}},
+	{of: "storage/btree", may: []string{"storage/format", "storage/alloc", "engine/..."}},
+	{of: "storage/journal", may: []string{"storage/format", "engine/..."}},
+	{of: "storage/...", may: []string{"storage/...", "engine/..."}},
+
+	{of: "netio/...", may: []string{"netio/...", "engine/..."}},
+
+	{of: "meta/record"},
+	{of: "meta/client/...", may: []string{"meta/client/...", "netio/...", "engine/...", "meta/record"}},
+	{of: "meta/...", may: []string{"meta/...", "storage/...", "netio/...", "engine/...", "meta/record"}},
+
+	{of: "fuse/...", may: []string{"fuse/...", "meta/client", "engine/...", "meta/record"}},
+
+	{of: "perf/...", may: []string{".", "perf/...", "engine/...", "storage/...", "netio/...", "meta/...", "fuse/..."}},
+	{of: "tools/...", may: []string{".", "tools/...", "engine/...", "storage/...", "netio/...", "meta/...", "fuse/..."}},
+}
+
+// keepers name, for each foreign module with a hazard of its own, the one place that may touch it.
+var keepers = []struct{ module, only string }{
+	{"github.com/pawelgaczynski/giouring", "engine/uring"},
+	{"github.com/panjf2000/gnet/v2", "netio/..."},
+	{"github.com/hanwen/go-fuse/v2", "fuse/..."},
+	{"github.com/cilium/ebpf", "perf/bpf/..."},
+	{"github.com/spf13/cobra", "tools/..."},
+	{"github.com/BurntSushi/toml", "tools/..."},
+	{"github.com/prometheus/client_golang", "tools/..."},
+}
+
+// Layers finds imports that point the wrong way. module is the module path of go.mod.
+func Layers(f *File, module string) []Finding {
+	var found []Finding
+	for _, spec := range f.AST.Imports {
+		target := strings.Trim(spec.Path.Value, `"`)
+		for _, k := range keepers {
+			if within(target, k.module+"/...") && !within(f.Dir(), k.only) {
+				found = append(found, f.at(spec.Pos(), "only %s may import %s", k.only, k.module))
+			}
+		}
+		inner, ours := insideModule(target, module)
+		if !ours || inner == f.Dir() {
+			continue
+		}
+		if within(inner, "tools/...") && !within(f.Dir(), "tools/...") {
+			found = append(found, f.at(spec.Pos(), "nobody imports tools: %s", inner))
+			continue
+		}
+		if f.IsTest() {
+			continue // a test may build a world out of any layer below tools
+		}
+		if !allowed(f.Dir(), inner) {
+			found = append(found, f.at(spec.Pos(), "%s may not import %s", f.Dir(), inner))
+		}
+	}
+	return found
+}
+
+func insideModule(target, module string) (inner string, ours bool) {
+	if target == module {
+		return ".", true
+	}
+	return strings.CutPrefix(target, module+"/")
+}
+
+func allowed(dir, target string) bool {
+	row, ok := layerOf(dir)
+	if !ok {
+		return false // a package outside the table has no place in the tree yet
+	}
+	for _, may := range row.may {
+		if within(target, may) {
+			return true
+		}
+	}
+	return false
+}
+
+func layerOf(dir string) (layer, bool) {
+	best, ok := layer{}, false
+	for _, row := range layers {
+		if !within(dir, row.of) {
+			continue
+		}
+		if exact := row.of == dir; exact {
+			return row, true
+		}
+		if !ok || len(row.of) > len(best.of) {
+			best, ok = row, true
+		}
+	}
+	return best, ok
+}
+
+// within reports whether a package lies in a pattern: the same name, or below "dir/...".
+func within(dir, pattern string) bool {
+	base, tree := strings.CutSuffix(pattern, "/...")
+	return dir == base || tree && strings.HasPrefix(dir, base+"/")
+}
