@@ -30,7 +30,8 @@ func Hold(name, what string) (*Lock, error) {
 		file.Close()
 		return nil, fmt.Errorf("lock of %s: %w", what, err)
 	}
-	if err := file.Truncate(0); err == nil {
+	err = file.Truncate(0)
+	if err == nil {
 		_, err = fmt.Fprintf(file, "%d\n", os.Getpid())
 	}
 	if err != nil {

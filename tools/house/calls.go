@@ -174,6 +174,5 @@ func packageName(target string) string {
 
 // shadowed reports whether the identifier was resolved to something declared in the file, so that it is no package.
 func shadowed(x *ast.Ident) bool {
-	//lint:ignore SA1019 the parser's own resolution is enough to tell a local variable from a package name
 	return x.Obj != nil && x.Obj.Kind != ast.Pkg && x.Obj.Pos() != token.NoPos
 }

@@ -17,7 +17,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"sort"
 	"strings"
 )
 
@@ -105,13 +104,4 @@ func walk(root string, visit func(name string) error) error {
 func Unformatted(f *File) bool {
 	out, err := format.Source(f.Text)
 	return err != nil || !bytes.Equal(out, f.Text)
-}
-
-func sorted(m map[string]bool) []string {
-	keys := make([]string, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	sort.Strings(keys)
-	return keys
 }
