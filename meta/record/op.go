@@ -22,9 +22,9 @@ const (
 	OpWrite       Op = 16 // Ino, Off, NowNs, Flags{Append, KillPriv}, payload within one stripe → Attr, Off where, Count
 	OpFsync       Op = 17 // Ino: everything applied so far is committed when it answers
 	OpSyncAll     Op = 18 // the same for the whole shard
-	OpOpenDir     Op = 19 // Ino → Handle of a pinned snapshot (0: none free, list the current state), Attr
-	OpReadDir     Op = 20 // Ino, Handle, Cookie, Name=last name got, Count=bytes, Flags{Plus} → Value=entries, Flags{EOF}
-	OpReleaseDir  Op = 21 // Handle
+	OpOpenDir     Op = 19 // Ino → Handle, Attr; counts as an open: a directory removed meanwhile can still be looked at
+	OpReadDir     Op = 20 // Ino, Handle, Cookie, Name=last name got (may be empty), Count=bytes, Flags{Plus} → Value=entries, Flags{EOF}; Cookie 0 starts anew
+	OpReleaseDir  Op = 21 // Ino, Handle
 	OpStatFs      Op = 22 // → Value=StatFs
 	OpSetXattr    Op = 23 // Ino, Name, Value, NowNs, Flags{Create, Replace}
 	OpGetXattr    Op = 24 // Ino, Name → Value

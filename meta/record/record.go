@@ -26,8 +26,9 @@ const (
 	LinkMax    = 65000     // hard links of one inode
 	InlineMax  = 4096      // bytes of file data kept beside the inode
 	StripeSize = 1 << 20   // bytes of one object of a large file; also the largest write
-	SizeMax    = 1<<44 - 1 // bytes of one file: 2^32 stripes of 4 KiB, the smallest stripe, less one byte
-	StripesMax = 1 << 32   // objects of one file: a stripe's number has 32 bits
+	SizeMax    = StripesMax * StripeMin // bytes of one file: almost 16 TiB, as many as fit with the smallest stripe
+	StripeMin  = 4096      // bytes of the smallest stripe that a file system may have
+	StripesMax = 1<<32 - 1 // objects of one file: their number has 32 bits
 	IdemSlots  = 1024      // remembered answers of one session: a client never has requests further apart than this
 	ClientMax  = 255       // bytes of a client's name in Hello
 	ReplayMax  = 16 << 20  // bytes of answered but uncommitted requests that one session may keep

@@ -102,8 +102,8 @@ func TestValueRoundTrip(t *testing.T) {
 		values := []value{
 			&a,
 			&Dentry{Ino: 7, Type: ModeDir, Session: u64.Draw(t, "session"), Request: u64.Draw(t, "request")},
-			&Inode{Attr: a, Name: drawBytes(t, NameMax, "name")},
-			&Orphan{Stripes: rapid.Uint64Max(StripesMax).Draw(t, "stripe")},
+			&Inode{Attr: a, Stripes: rapid.Uint32().Draw(t, "stripes"), Name: drawBytes(t, NameMax, "name")},
+			&Orphan{Stripes: rapid.Uint32().Draw(t, "stripe")},
 			&Counter{Next: rapid.Uint64Range(1, CounterMax).Draw(t, "next")},
 			&FS{ID: id, Seed: u64.Draw(t, "seed"), Groups: 256, StripeSize: StripeSize, InlineMax: InlineMax},
 			&Session{Mount: id, Attached: rapid.Int64().Draw(t, "attached"), Client: append([]byte{}, drawBytes(t, ClientMax, "client")...)},

@@ -14,8 +14,8 @@ const (
 	Stale         Status = 7  // the session, handle or inode is of an earlier life
 	Permission    Status = 8  // not permitted by kind, not by mode bits (those are the kernel's)
 	TooLong       Status = 9  // a name or target is too long
-	Loop          Status = 10 // the directory would become its own ancestor
-	Invalid       Status = 11 // the request makes no sense
+	Loop          Status = 10 // more levels than the server walks
+	Invalid       Status = 11 // the request makes no sense; a directory would become its own ancestor
 	ReadOnly      Status = 12 // the store takes no more writes
 	IO            Status = 13 // the device failed
 	Corrupt       Status = 14 // a checksum or a structure on disk is wrong

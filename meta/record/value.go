@@ -44,7 +44,8 @@ func (d *Dentry) Decode(b []byte) error {
 // Inode is the value of an inode: what stat shows, and for a directory its own name (the rename loop check and fsck walk up by it).
 type Inode struct {
 	Attr
-	Name []byte // of a directory other than the root; aliases the value after Decode
+	Stripes uint32 // of a file: objects 0 … Stripes-1 may exist, no others do (a sparse file's size says nothing about them)
+	Name    []byte // of a directory other than the root; aliases the value after Decode
 }
 
 const inodeHead = 1 + 1 + 2 + 4
@@ -54,13 +55,14 @@ const InodeSizeMax = inodeHead + AttrSize + NameMax
 
 // Append encodes i behind b. Two bytes are reserved for the number of fragments of a directory.
 func (i *Inode) Append(b []byte) []byte {
-	b = append(b, valueVersion, byte(len(i.Name)), 0, 0, 0, 0, 0, 0)
+	b = append(b, valueVersion, byte(len(i.Name)), 0, 0)
+	b = binary.LittleEndian.AppendUint32(b, i.Stripes)
 	return append(i.Attr.Append(b), i.Name...)
 }
 
 // Decode reads i.
 func (i *Inode) Decode(b []byte) error {
-	if err := checkValue("inode", b, inodeHead+AttrSize, InodeSizeMax, 2); err != nil {
+	if err := checkValue("inode", b, inodeHead+AttrSize, InodeSizeMax, inodeHead); err != nil {
 		return err
 	}
 	n := int(b[1])
@@ -73,6 +75,10 @@ func (i *Inode) Decode(b []byte) error {
 	if i.Ino == 0 {
 		return &CorruptError{What: "inode ino", Off: inodeHead, Want: 1}
 	}
+	if b[2]|b[3] != 0 {
+		return &CorruptError{What: "inode padding", Off: 2, Got: uint64(b[2]) | uint64(b[3])}
+	}
+	i.Stripes = binary.LittleEndian.Uint32(b[4:])
 	if i.Name = nil; n > 0 {
 		i.Name = b[inodeHead+AttrSize:]
 	}
@@ -81,25 +87,22 @@ func (i *Inode) Decode(b []byte) error {
 
 // Orphan is the value of an inode without names.
 type Orphan struct {
-	Stripes uint64 // objects 0 … Stripes-1 may still exist: a large file is deleted from its end, in bounded steps
+	Stripes uint32 // objects 0 … Stripes-1 may still exist: a large file is deleted from its end, in bounded steps
 }
 
-const orphanSize = 16
+const orphanSize = 8
 
 // Append encodes o behind b.
 func (o *Orphan) Append(b []byte) []byte {
-	return binary.LittleEndian.AppendUint64(append(b, valueVersion, 0, 0, 0, 0, 0, 0, 0), o.Stripes)
+	return binary.LittleEndian.AppendUint32(append(b, valueVersion, 0, 0, 0), o.Stripes)
 }
 
 // Decode reads o.
 func (o *Orphan) Decode(b []byte) error {
-	if err := checkValue("orphan", b, orphanSize, orphanSize, 1); err != nil {
+	if err := checkValue("orphan", b, orphanSize, orphanSize, 4); err != nil {
 		return err
 	}
-	o.Stripes = binary.LittleEndian.Uint64(b[8:])
-	if o.Stripes > StripesMax {
-		return &CorruptError{What: "orphan stripes", Off: 8, Want: StripesMax, Got: o.Stripes}
-	}
+	o.Stripes = binary.LittleEndian.Uint32(b[4:])
 	return nil
 }
 
@@ -235,7 +238,7 @@ func (i *Idem) Decode(b []byte) error {
 	return nil
 }
 
-// checkValue checks the head that all values share: length, version, and bytes used…7, which are padding.
+// checkValue checks the head that all values share: length, version, and bytes used … 7, which are padding.
 func checkValue(what string, b []byte, min, max, used int) error {
 	if len(b) < min || len(b) > max {
 		return &CorruptError{What: what + " length", Want: uint64(min), Got: uint64(len(b))}
