@@ -95,3 +95,23 @@ func TestSize(t *testing.T) {
 		t.Error("overflow is accepted")
 	}
 }
+
+func TestAddress(t *testing.T) {
+	for text, want := range map[string]Address{
+		"unix:node.sock": {Unix: "node.sock"}, "run/node.sock": {Unix: "run/node.sock"},
+		"tcp:127.0.0.1:7": {TCP: "127.0.0.1:7"}, "[::1]:7": {TCP: "[::1]:7"},
+	} {
+		got, err := ParseAddress(text)
+		if err != nil || got != want {
+			t.Errorf("%q is %+v, %v", text, got, err)
+		}
+		if again, err := ParseAddress(got.String()); err != nil || again != want {
+			t.Errorf("%q prints as %q", text, got.String())
+		}
+	}
+	for _, text := range []string{"", "node", "unix:", "tcp:7", ":7", "tcp:host:"} {
+		if got, err := ParseAddress(text); err == nil {
+			t.Errorf("%q is taken for %+v", text, got)
+		}
+	}
+}
