@@ -18,20 +18,20 @@ import "fmt"
 
 // Limits of everything a peer or a disk can say. The relations are checked where they are used.
 const (
-	NameMax    = 255       // bytes of one name, as NAME_MAX
-	NameWire   = 1024      // bytes of a name on the wire: a longer one than NameMax must arrive to be refused as TooLong
-	SymlinkMax = 4095      // bytes of a symlink's target, PATH_MAX less its NUL
-	ValueMax   = 64 << 10  // bytes of an extended attribute, a directory page, any Value
-	XattrsMax  = 64 << 10  // bytes of all names and values of one inode's extended attributes
-	LinkMax    = 65000     // hard links of one inode
-	InlineMax  = 4096      // bytes of file data kept beside the inode
-	StripeSize = 1 << 20   // bytes of one object of a large file; also the largest write
+	NameMax    = 255                    // bytes of one name, as NAME_MAX
+	NameWire   = 1024                   // bytes of a name on the wire: a longer one than NameMax must arrive to be refused as TooLong
+	SymlinkMax = 4095                   // bytes of a symlink's target, PATH_MAX less its NUL
+	ValueMax   = 64 << 10               // bytes of an extended attribute, a directory page, any Value
+	XattrsMax  = 64 << 10               // bytes of all names and values of one inode's extended attributes
+	LinkMax    = 65000                  // hard links of one inode
+	InlineMax  = 4096                   // bytes of file data kept beside the inode
+	StripeSize = 1 << 20                // bytes of one object of a large file; also the largest write
 	SizeMax    = StripesMax * StripeMin // bytes of one file: almost 16 TiB, as many as fit with the smallest stripe
-	StripeMin  = 4096      // bytes of the smallest stripe that a file system may have
-	StripesMax = 1<<32 - 1 // objects of one file: their number has 32 bits
-	IdemSlots  = 1024      // remembered answers of one session: a client never has requests further apart than this
-	ClientMax  = 255       // bytes of a client's name in Hello
-	ReplayMax  = 16 << 20  // bytes of answered but uncommitted requests that one session may keep
+	StripeMin  = 4096                   // bytes of the smallest stripe that a file system may have
+	StripesMax = 1<<32 - 1              // objects of one file: their number has 32 bits
+	IdemSlots  = 1024                   // remembered answers of one session: a client never has requests further apart than this
+	ClientMax  = 255                    // bytes of a client's name in Hello
+	ReplayMax  = 16 << 20               // bytes of answered but uncommitted requests that one session may keep
 )
 
 // Version of the bodies described here.

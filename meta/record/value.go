@@ -27,7 +27,7 @@ func (d *Dentry) Append(b []byte) []byte {
 
 // Decode reads d.
 func (d *Dentry) Decode(b []byte) error {
-	if err := checkValue("dentry", b, DentrySize, DentrySize, 2); err != nil {
+	if err := checkValue("dentry", b, DentrySize, DentrySize, 2, 8); err != nil {
 		return err
 	}
 	le := binary.LittleEndian
@@ -62,7 +62,7 @@ func (i *Inode) Append(b []byte) []byte {
 
 // Decode reads i.
 func (i *Inode) Decode(b []byte) error {
-	if err := checkValue("inode", b, inodeHead+AttrSize, InodeSizeMax, inodeHead); err != nil {
+	if err := checkValue("inode", b, inodeHead+AttrSize, InodeSizeMax, 2, 4); err != nil {
 		return err
 	}
 	n := int(b[1])
@@ -74,9 +74,6 @@ func (i *Inode) Decode(b []byte) error {
 	}
 	if i.Ino == 0 {
 		return &CorruptError{What: "inode ino", Off: inodeHead, Want: 1}
-	}
-	if b[2]|b[3] != 0 {
-		return &CorruptError{What: "inode padding", Off: 2, Got: uint64(b[2]) | uint64(b[3])}
 	}
 	i.Stripes = binary.LittleEndian.Uint32(b[4:])
 	if i.Name = nil; n > 0 {
@@ -99,7 +96,7 @@ func (o *Orphan) Append(b []byte) []byte {
 
 // Decode reads o.
 func (o *Orphan) Decode(b []byte) error {
-	if err := checkValue("orphan", b, orphanSize, orphanSize, 4); err != nil {
+	if err := checkValue("orphan", b, orphanSize, orphanSize, 1, 4); err != nil {
 		return err
 	}
 	o.Stripes = binary.LittleEndian.Uint32(b[4:])
@@ -118,7 +115,7 @@ func (c *Counter) Append(b []byte) []byte {
 
 // Decode reads c.
 func (c *Counter) Decode(b []byte) error {
-	if err := checkValue("counter", b, counterSize, counterSize, 1); err != nil {
+	if err := checkValue("counter", b, counterSize, counterSize, 1, 8); err != nil {
 		return err
 	}
 	c.Next = binary.LittleEndian.Uint64(b[8:])
@@ -153,7 +150,7 @@ func (s *FS) Append(b []byte) []byte {
 
 // Decode reads s.
 func (s *FS) Decode(b []byte) error {
-	if err := checkValue("fs", b, fsSize, fsSize, 1); err != nil {
+	if err := checkValue("fs", b, fsSize, fsSize, 1, 8); err != nil {
 		return err
 	}
 	le := binary.LittleEndian
@@ -193,7 +190,7 @@ func (s *Session) Append(b []byte) []byte {
 
 // Decode reads s.
 func (s *Session) Decode(b []byte) error {
-	if err := checkValue("session", b, sessionHead, sessionHead+ClientMax, 2); err != nil {
+	if err := checkValue("session", b, sessionHead, sessionHead+ClientMax, 2, 8); err != nil {
 		return err
 	}
 	if int(b[1]) != len(b)-sessionHead {
@@ -228,7 +225,7 @@ func (i *Idem) Append(b []byte) []byte {
 
 // Decode reads i; the reply aliases b.
 func (i *Idem) Decode(b []byte) error {
-	if err := checkValue("idem", b, idemHead, IdemSizeMax, 2); err != nil {
+	if err := checkValue("idem", b, idemHead, IdemSizeMax, 2, 8); err != nil {
 		return err
 	}
 	if int(b[1]) != len(b)-idemHead {
@@ -238,15 +235,15 @@ func (i *Idem) Decode(b []byte) error {
 	return nil
 }
 
-// checkValue checks the head that all values share: length, version, and bytes used … 7, which are padding.
-func checkValue(what string, b []byte, min, max, used int) error {
+// checkValue checks the head that all values share: length, version, and bytes used … pad-1, which are padding.
+func checkValue(what string, b []byte, min, max, used, pad int) error {
 	if len(b) < min || len(b) > max {
 		return &CorruptError{What: what + " length", Want: uint64(min), Got: uint64(len(b))}
 	}
 	if b[0] != valueVersion {
 		return &CorruptError{What: what + " version", Want: valueVersion, Got: uint64(b[0])}
 	}
-	for i := used; i < 8; i++ {
+	for i := used; i < pad; i++ {
 		if b[i] != 0 {
 			return &CorruptError{What: what + " padding", Off: i, Got: uint64(b[i])}
 		}
