@@ -1,0 +1,68 @@
+#!/usr/bin/env bash
+# What `make run`, `make stop` and `make status` do: one node on an image file and one mount, both below $RUN.
+# Paths stay relative on purpose: the kernel takes 107 bytes for a socket, and a clone may lie deep.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+run=${RUN:-run}
+size=${SIZE:-8GiB}
+image=$run/disk.img
+socket=$run/node.sock
+mnt=$run/mnt
+read -ra node_flags <<<"${NODE_FLAGS:-}"
+read -ra mount_flags <<<"${MOUNT_FLAGS:-}"
+
+say() { printf '%s\n' "$*"; }
+
+answers() { bin/basalt status "$1" >/dev/null 2>&1; }
+
+# A mount answers when a program can list it; a dead one fails or hangs, hence the time limit.
+mount_answers() { answers "$mnt" && timeout 10 ls "$mnt" >/dev/null 2>&1; }
+
+need() {
+	[ -c /dev/fuse ] || { say "there is no /dev/fuse: load the kernel's fuse module (modprobe fuse)"; exit 1; }
+	[ "$(id -u)" = 0 ] && return
+	command -v fusermount3 >/dev/null || { say "mounting as a user needs fusermount3: install it (package fuse3), or run as root"; exit 1; }
+}
+
+up() {
+	need
+	mkdir -p "$run"
+	if [ ! -e "$image" ]; then
+		say "making a $size image: $image"
+		rm -f "$image.new"
+		bin/basalt mkfs --size "$size" "$image.new"
+		mv "$image.new" "$image"
+	fi
+	if ! answers "$socket"; then
+		bin/storaged --device "$image" --socket "$socket" --log "$run/storaged.log" --detach "${node_flags[@]}"
+	fi
+	if ! mount_answers; then
+		bin/basalt umount --lazy "$mnt" 2>/dev/null || true # what a killed mount left behind
+		mkdir -p "$mnt"
+		bin/basalt mount --node "$socket" --log "$run/mount.log" "${mount_flags[@]}" "$mnt"
+		mount_answers || { say "the mount at $mnt does not answer: see $run/mount.log"; exit 1; }
+	fi
+	say "Basalt is mounted at $PWD/$mnt"
+	say "  node:  bin/basalt status $socket   (log $run/storaged.log)"
+	say "  mount: bin/basalt status $mnt   (log $run/mount.log)"
+	say "  stop:  make stop"
+}
+
+down() {
+	if [ ! -x bin/basalt ]; then say "nothing was built, so nothing runs"; return; fi
+	if grep -qF " $PWD/$mnt " /proc/self/mounts; then bin/basalt umount "$mnt"; fi
+	if answers "$socket"; then bin/basalt stop "$socket"; fi
+	say "stopped; the data is in $image, and make run brings it back"
+}
+
+status() {
+	bin/basalt status "$socket" || true
+	bin/basalt status "$mnt" || true
+}
+
+case "${1:-}" in
+up) up ;;
+down) down ;;
+status) status ;;
+*) say "use: run.sh up|down|status"; exit 2 ;;
+esac
