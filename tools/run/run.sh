@@ -50,7 +50,8 @@ up() {
 
 down() {
 	if [ ! -x bin/basalt ]; then say "nothing was built, so nothing runs"; return; fi
-	if grep -qF " $PWD/$mnt " /proc/self/mounts; then bin/basalt umount "$mnt"; fi
+	local shown="$PWD/$mnt" # blanks are escaped in the mount table
+	if grep -qF " ${shown// /\\040} " /proc/self/mounts; then bin/basalt umount "$mnt"; fi
 	if answers "$socket"; then bin/basalt stop "$socket"; fi
 	say "stopped; the data is in $image, and make run brings it back"
 }
