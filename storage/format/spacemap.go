@@ -10,22 +10,22 @@ const (
 // Encodings of a space map's payload.
 const (
 	SpaceMapRuns   = 1 // for each free extent two uvarints: blocks in use before it, free blocks
-	SpaceMapBitmap = 2 // one bit for each block of the slice, 1 = free, lowest bit first
+	SpaceMapBitmap = 2 // one bit for each block, 1 = free, lowest bit first
 )
 
 // SpaceMapHeader starts a space map: the free blocks of a slice as of one superblock. The runs and the bitmap count the
-// blocks of the slice's segments one after the other.
+// blocks that the allocator owns (Layout.Data), one extent of them after the other.
 type SpaceMapHeader struct {
 	Store    UUID
 	Epoch    uint64  // of the superblock that names the map
 	Self     BlockNo // first block of the region
 	Encoding uint32
 	Slice    uint32
-	Blocks   uint64 // of the slice
+	Blocks   uint64 // that the allocator owns
 	Free     uint64
 	Runs     uint64 // free extents
 	Bytes    uint64 // payload
-	Crc      uint32 // header (without this field) and payload
+	Crc      uint32 // payload, then the header without this field
 }
 
 // SpaceMapBlocks is the length of a space-map region: the header and a bitmap of so many blocks, which no encoding that
@@ -51,11 +51,12 @@ func (h *SpaceMapHeader) Encode(b []byte) {
 	le.PutUint32(b[spaceMapCrc:], h.Crc)
 }
 
-// SealSpaceMap completes a map whose payload stands behind the room for the header.
-func SealSpaceMap(b []byte, h *SpaceMapHeader) {
+// SealSpaceMap completes a map whose payload, with checksum payloadCrc, stands behind the room for the header. The payload
+// is first under the crc so that it can be summed piece by piece before the header is known.
+func SealSpaceMap(b []byte, h *SpaceMapHeader, payloadCrc uint32) {
 	h.Bytes, h.Crc = uint64(len(b)-SpaceMapHeaderBytes), 0
 	h.Encode(b)
-	h.Crc = CrcAdd(Crc(b[:spaceMapCrc]), b[SpaceMapHeaderBytes:])
+	h.Crc = CrcAdd(payloadCrc, b[:spaceMapCrc])
 	le.PutUint32(b[spaceMapCrc:], h.Crc)
 }
 
@@ -77,7 +78,7 @@ func DecodeSpaceMap(p Place, b []byte) (h SpaceMapHeader, payload []byte, err er
 		return h, nil, corruptValue(p, "space map bytes", len(b)-SpaceMapHeaderBytes, h.Bytes)
 	}
 	payload = b[SpaceMapHeaderBytes : SpaceMapHeaderBytes+int(h.Bytes)]
-	if got := CrcAdd(Crc(b[:spaceMapCrc]), payload); got != h.Crc {
+	if got := CrcAdd(Crc(payload), b[:spaceMapCrc]); got != h.Crc {
 		return h, nil, CorruptCrc(p, "space map", h.Crc, got)
 	}
 	switch {
