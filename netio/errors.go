@@ -26,11 +26,19 @@ const (
 // The world's errors, as a caller sorts them.
 var (
 	ErrLinkDown   = errors.New("netio: the connection is gone; whether the request was served is unknown")
-	ErrNotSent    = errors.New("netio: the connection is gone; the request was not sent") // wraps nothing: safe to send again
 	ErrDeadline   = errors.New("netio: no answer before the deadline")
 	ErrCanceled   = errors.New("netio: the caller gave up")
 	ErrStopped    = errors.New("netio: the server is stopping")
 	ErrReplyLarge = errors.New("netio: the reply does not fit into what the caller offered")
+)
+
+// Why a connection ended, besides what the peer did wrong.
+var (
+	errClosed  = errors.New("netio: the peer closed the connection")
+	errDrain   = errors.New("netio: the server stopped waiting for outstanding requests")
+	errGoodbye = errors.New("netio: goodbye")
+	errDropped = errors.New("netio: closed by this side")
+	errNoHello = errors.New("netio: no valid HELLO in time")
 )
 
 // ProtocolError: the peer sent what no correct peer sends. The connection ends with it.

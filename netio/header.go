@@ -92,6 +92,8 @@ func checksum(p []byte) uint32 {
 	return crc32.Update(0, castagnoli, p)
 }
 
+func checksumUpdate(crc uint32, p []byte) uint32 { return crc32.Update(crc, castagnoli, p) }
+
 // EncodeHeader writes h to the first HeaderLen bytes of dst.
 func EncodeHeader(dst []byte, h *Header) {
 	b := dst[:HeaderLen:HeaderLen]

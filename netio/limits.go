@@ -1,6 +1,9 @@
 package netio
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // Bounds of a frame: part of the protocol, so constants.
 const (
@@ -16,16 +19,26 @@ const (
 
 // How buffers are cut.
 const (
-	recvBufMin  = 32 << 10  // what a connection receives into
-	recvBufMax  = 128 << 10 // grown to this by the first frame that needs it; must hold the largest header and body
-	gatherLen   = 32 << 10  // frames gathered for one send
-	gatherLarge = 128 << 10 // a gather buffer for a frame with a large body
-	copyMax     = 16 << 10  // a payload up to this is copied beside its header; a larger one is sent from where it lies
-	iovecsMax   = 64        // buffers in one send
-	sendBatch   = 1 << 20   // bytes after which a send is not extended by another buffer
+	recvBufMin    = 32 << 10  // what a connection receives into
+	recvBufMax    = 128 << 10 // grown to this by the first frame that needs it; must hold the largest header and body
+	gatherLen     = 32 << 10  // frames gathered for one send
+	gatherLarge   = 128 << 10 // a gather buffer for a frame with a large body
+	copyMax       = 16 << 10  // a payload up to this is copied beside its header; a larger one is sent from where it lies
+	bodyKeep      = 8 << 10   // memory for bodies that a pooled request keeps
+	checksumPiece = 64 << 10  // checksummed at once; then others run
+	skipRoom      = 4 << 10   // a payload that nobody wants is received in pieces of at least this
+	iovecsMax     = 64        // buffers in one send
+	sendBatch     = 1 << 20   // bytes after which a send is not extended by another buffer
 )
 
-const _ = uint(recvBufMax - HeaderLen - BodyMax)
+// How long things are waited for that have no limit of their own.
+const (
+	lingerNs       = 1_000_000_000 // after our half is shut: for the peer to have read our last frame
+	starvedRetryNs = 1_000_000     // memory and fibers may be given back by others
+	watchMinNs     = 1_000_000
+)
+
+const _ = uint(recvBufMax - HeaderLen - BodyMax - skipRoom - 1)
 const _ = uint(gatherLarge - HeaderLen - BodyMax)
 const _ = uint(gatherLen - HeaderLen - copyMax)
 
@@ -77,4 +90,33 @@ func (l Limits) withDefaults() Limits {
 	setDur(&l.Idle, d.Idle)
 	setDur(&l.Drain, d.Drain)
 	return l
+}
+
+// check refuses limits under which the largest frame could never be served.
+func (l *Limits) check() error {
+	const frameMax = HeaderLen + BodyMax + 2*PayloadMax
+	for _, x := range []struct {
+		name           string
+		v, least, most int64
+	}{
+		{"ConnsMax", int64(l.ConnsMax), 1, 1 << 16},
+		{"CreditRequests", int64(l.CreditRequests), 1, 1 << 16},
+		{"CreditBytes", int64(l.CreditBytes), 4096, 1 << 40},
+		{"ShardBytes", int64(l.ShardBytes), frameMax, 1 << 40},
+		{"OutBytes", int64(l.OutBytes), 1, 1 << 40},
+		{"Handshake", int64(l.Handshake), int64(time.Millisecond), int64(time.Hour)},
+		{"Send", int64(l.Send), int64(time.Millisecond), int64(time.Hour)},
+		{"Idle", int64(l.Idle), int64(time.Millisecond), int64(time.Hour)},
+		{"Drain", int64(l.Drain), int64(time.Millisecond), int64(time.Hour)},
+	} {
+		if x.v < x.least || x.v > x.most {
+			return fmt.Errorf("netio: limit %s = %d, want %d…%d", x.name, x.v, x.least, x.most)
+		}
+	}
+	return nil
+}
+
+// watchNs is how often time limits are looked at: a quarter of the shortest.
+func (l *Limits) watchNs() int64 {
+	return max(watchMinNs, int64(min(l.Handshake, l.Send, l.Idle))/4)
 }
