@@ -56,6 +56,9 @@ func NewPort(shard uint16, r *engine.Reactor, h Handler, lim Limits) (*Port, err
 // Shard is the number that a HELLO must name.
 func (p *Port) Shard() uint16 { return p.shard }
 
+// Reactor is the shard's.
+func (p *Port) Reactor() *engine.Reactor { return p.r }
+
 // Stats are the port's figures, on its thread.
 func (p *Port) Stats(t *engine.Turn) Stats {
 	s := p.stats
@@ -67,14 +70,18 @@ func (p *Port) Stats(t *engine.Turn) Stats {
 // Adopt takes a connected stream whose peer has yet to send HELLO, or has sent the bytes in prefix. fd is the port's from now on; it must be
 // in blocking mode (the ring waits, not the descriptor).
 func (p *Port) Adopt(t *engine.Turn, fd int32, peer string, prefix []byte) *Conn {
-	return p.adopt(t, fd, nil, peer, prefix)
+	return p.adopt(t, fd, nil, peer, prefix, nil)
 }
 
-func (p *Port) adopt(t *engine.Turn, fd int32, via carrier, peer string, prefix []byte) *Conn {
+// adopt tells made about the connection before anything happens on it.
+func (p *Port) adopt(t *engine.Turn, fd int32, via carrier, peer string, prefix []byte, made func(c *Conn)) *Conn {
 	p.lastID++
 	c := &Conn{port: p, id: p.lastID, bornAt: t.Now()}
 	c.lim, c.shard, c.peer = &p.lim, p.shard, peer
 	c.start(t, c, fd, via)
+	if made != nil {
+		made(c)
+	}
 	p.conns = append(p.conns, c)
 	p.stats.Accepted++
 	p.watch(t)
