@@ -51,11 +51,11 @@ type diskOp struct {
 	kind  opKind
 	off   int64
 	n     int
-	mem   []byte          // lent by the submitter until done is called
-	data  []byte          // write: the bytes as the device took them; nil = still to be taken from mem
-	sum   uint32          // write: crc of mem at submission (checked builds)
-	dsync bool            // write: durable by itself when it completes
-	begun uint64          // value of Disk.done at submission
+	mem   []byte // lent by the submitter until done is called
+	data  []byte // write: the bytes as the device took them; nil = still to be taken from mem
+	sum   uint32 // write: crc of mem at submission (checked builds)
+	dsync bool   // write: durable by itself when it completes
+	begun uint64 // value of Disk.done at submission
 	fault Fault
 	timer *happening
 	done  func(res int32) // nil: nobody waits any more

@@ -33,14 +33,14 @@ func (f Fault) String() string {
 
 // Faults gives the probability of each fault per operation that it can hit; the zero value is a perfect device.
 type Faults struct {
-	ReadError, WriteError, FlushError   float64
-	FlushLie                            float64
-	ReadFlip, WriteFlip                 float64
-	ReadMisdirect, WriteMisdirect       float64
-	WriteLost                           float64
-	Slow                                float64
-	Short                               float64
-	SlowNs                              int64 // how long a slow operation takes; 0 = 50 ms
+	ReadError, WriteError, FlushError float64
+	FlushLie                          float64
+	ReadFlip, WriteFlip               float64
+	ReadMisdirect, WriteMisdirect     float64
+	WriteLost                         float64
+	Slow                              float64
+	Short                             float64
+	SlowNs                            int64 // how long a slow operation takes; 0 = 50 ms
 }
 
 // opKind is what a device can be asked to do.
