@@ -1,16 +1,15 @@
 // Package client is the file client: it turns calls on files and names into requests, sends each to where it is served, splits what
 // spans stripes, and knows what may be cached.
 //
-// State: an FS belongs to one column and is used on its thread only. The columns of one mount share a Mount, which is immutable while
-// they run: what changes (the grant to cache, open directories, sessions) is kept per column, and told to the other columns by calls
-// that cross.
+// State: an FS belongs to one column and is used on its thread only. The columns of one mount share a Mount, which only lists them: what
+// changes (the grant to cache, open files and directories, sessions) is kept per column, and told to the others by calls that cross.
 //
 // Invariants: nothing is answered from a cache here; caching is what the kernel does for the timeouts that Keep allows. Keep is zero
 // without the server's grant. When a grant is recalled, first every column stops to hand out timeouts, then everything handed out is
 // taken back, and only then the server is told. A mutation that was answered but is not yet on the server's media is kept, and played
 // again to a server that has lost it.
 //
-// Locks: none.
+// Locks: Mount.mu, on cold paths: mount, recall.
 //
 // Survives: lost connections and restarted servers (see session.go): callers wait, and see each operation done exactly once.
 //
@@ -41,6 +40,7 @@ type FS struct {
 	// owned by the loop
 	granted bool  // the server lets us cache
 	leaseNs int64 // for how long after a request was sent
+	recalls int   // how often it was taken back
 	free    []*op
 	opens   opens
 	dirs    dirTable
@@ -55,8 +55,8 @@ type op struct {
 
 // NewFS makes the view of one column. It is to be called on the column's thread, or before the column serves.
 func (m *Mount) NewFS(r *engine.Reactor, c Caller) *FS {
-	fs := &FS{reactor: r, caller: c, mount: m, index: len(m.columns)}
-	m.columns = append(m.columns, fs)
+	fs := &FS{reactor: r, caller: c, mount: m}
+	m.add(fs)
 	return fs
 }
 
