@@ -265,6 +265,11 @@ func (n Node) checkCell(p Place, i, at int) (int, error) {
 			return 0, corruptValue(p, fmt.Sprintf("node cell %d out-of-line value", i), ValueExtentBytes, v&^valueOutOfLine)
 		}
 		size += v &^ valueOutOfLine
+		if v&valueOutOfLine != 0 && at+size <= used {
+			if _, err := DecodeValueExtent(p, n[at+fixed+key:at+size]); err != nil {
+				return 0, err
+			}
+		}
 	}
 	if key+len(n.Prefix()) > KeyBytesMax || at+size > used {
 		return 0, corruptValue(p, fmt.Sprintf("node cell %d", i), "a key and value inside the limits", size)

@@ -32,6 +32,17 @@ func DecodeValueExtent(p Place, b []byte) (ValueExtent, error) {
 	return v, nil
 }
 
+// VerifyValue checks every byte of the blocks that were read for v.
+func VerifyValue(p Place, b []byte, v ValueExtent) error {
+	if err := checkLen(p, "value", b, int(v.Bytes)); err != nil {
+		return err
+	}
+	if got := Crc(b[:v.Bytes]); got != v.Crc {
+		return CorruptCrc(p, "value", v.Crc, got)
+	}
+	return checkZero(p, "value", b[v.Bytes:], int(v.Bytes))
+}
+
 // ExtentRecord is the value of an extent key: a run of blocks of one object and the crc32c of each block.
 // Crcs is encoded (4 bytes a block), so that a record can be read where it stands.
 type ExtentRecord struct {

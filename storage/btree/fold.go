@@ -1,0 +1,396 @@
+package btree
+
+import (
+	"bytes"
+	"fmt"
+
+	"basalt/engine"
+	"basalt/engine/arena"
+	"basalt/storage/format"
+)
+
+// folder is one fold: it goes over the old tree from left to right, reads what a change or a range deletion touches, hands
+// everything else on as it is, and builds the new nodes from the leaves up.
+type folder struct {
+	t     *Tree
+	f     *engine.Fiber
+	env   Env
+	src   Source
+	epoch uint64
+
+	builders []*builder                      // by level
+	old      [format.NodeHeightMax][]byte    // copy of the old node that is being read, by level
+	bounds   [format.NodeHeightMax][2][]byte // keys of the child that is being read, by level
+	key      []byte                          // of the old leaf entry at hand
+	prev     []byte                          // of the last change
+	sep      []byte
+	leafWarm bool // the old leaf at hand was in the cache
+
+	nodeBlocks format.BlockCount
+	batch      arena.Buf
+	run        format.Extent // where the batch will stand
+	used       format.BlockCount
+	wrote      int // bytes since the last call of Budget
+}
+
+// Fold writes the tree that root becomes with the changes of src, in nodes of that epoch, and returns it. The writes have
+// completed then; only a flush makes them durable. It suspends; other fibers read any root meanwhile.
+func (t *Tree) Fold(f *engine.Fiber, root Root, epoch uint64, src Source, env Env) (Root, error) {
+	if t.folding {
+		panic("btree: two folds at once")
+	}
+	t.folding = true
+	defer func() { t.folding = false }()
+	w := t.fold
+	if w == nil {
+		w = &folder{t: t, nodeBlocks: format.BlocksFor(int64(t.cfg.NodeBytes))}
+		t.fold = w
+	}
+	buf, err := t.cache.get(t.cfg.BatchBytes)
+	if err != nil {
+		return root, fmt.Errorf("memory of a fold: %w", err)
+	}
+	w.f, w.env, w.src, w.epoch, w.batch = f, env, src, epoch, buf
+	w.run, w.used, w.wrote, w.prev = format.Extent{}, 0, 0, w.prev[:0]
+	for _, b := range w.builders {
+		b.reset()
+	}
+	defer func() {
+		t.cfg.Arena.Put(buf)
+		w.f, w.env, w.src = nil, nil, nil
+	}()
+	return w.tree(root)
+}
+
+func (w *folder) builder(level int) *builder {
+	for len(w.builders) <= level {
+		w.builders = append(w.builders, newBuilder(len(w.builders)))
+	}
+	return w.builders[level]
+}
+
+func (w *folder) tree(root Root) (Root, error) {
+	if !w.changes(nil) && !w.ranges(nil, nil) {
+		return root, nil
+	}
+	if root.Height > 0 {
+		if err := w.node(root.ChildPtr, int(root.Height)-1, nil, nil); err != nil {
+			return root, err
+		}
+	}
+	if err := w.fresh(nil, nil); err != nil { // an empty tree, or one whose last leaf went
+		return root, err
+	}
+	next, err := w.finish()
+	if err != nil {
+		return root, err
+	}
+	if err := w.flush(); err != nil {
+		return root, err
+	}
+	if c, ok := w.src.Change(); ok {
+		panic(fmt.Sprintf("btree: change of %x is left over", c.Key))
+	}
+	return next, w.budget()
+}
+
+// finish writes what the builders hold, from the leaves up, until one node is left alone on its level.
+func (w *folder) finish() (Root, error) {
+	for level := 0; ; level++ {
+		if level >= format.NodeHeightMax {
+			panic("btree: tree is too high")
+		}
+		b, above := w.builder(level), false
+		for _, up := range w.builders[level+1:] {
+			above = above || up.pushed > 0
+		}
+		if !above && b.pushed == 0 {
+			return Root{}, nil
+		}
+		if !above && level > 0 && b.pushed == 1 {
+			return Root{ChildPtr: b.a.items[0].child, Height: uint8(level)}, nil
+		}
+		if err := w.close(b); err != nil {
+			return Root{}, err
+		}
+	}
+}
+
+// node rewrites one old node, whose keys are in [lo, hi); a nil hi has no end.
+func (w *folder) node(ptr format.ChildPtr, level int, lo, hi []byte) error {
+	n, err := w.readOld(ptr, level)
+	if err != nil {
+		return err
+	}
+	w.free(ptr)
+	if level == 0 {
+		return w.leaf(n, lo, hi)
+	}
+	for i := range n.Count() {
+		clo, chi := w.childBounds(n, level, i, lo, hi)
+		child := n.Child(i)
+		switch {
+		case w.covered(clo, chi) && !w.changes(chi):
+			err = w.dropTree(child, level-1, clo, chi)
+		case w.changes(chi) || w.ranges(clo, chi) || w.open(level):
+			if err = w.node(child, level-1, clo, chi); err == nil {
+				err = w.pause(level-1, w.nextTouched(n, level, i, hi))
+			}
+		default:
+			err = w.add(level, &format.Entry{Key: w.bounds[level][0], Child: child}, nil)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// nextTouched tells whether the old node behind child i is rewritten anyway.
+func (w *folder) nextTouched(n format.Node, level, i int, hi []byte) bool {
+	if i+1 == n.Count() {
+		return false
+	}
+	clo, chi := w.childBounds(n, level, i+1, nil, hi)
+	return w.changes(chi) || w.ranges(clo, chi)
+}
+
+// childBounds is the range of keys that belongs to child i. The slices live until the next child of the same level.
+func (w *folder) childBounds(n format.Node, level, i int, lo, hi []byte) (clo, chi []byte) {
+	b := &w.bounds[level]
+	b[0] = n.AppendKey(b[0][:0], i)
+	clo, chi = b[0], hi
+	if i == 0 {
+		clo = lo // also what is below the first key of the root's left edge
+	}
+	if i+1 < n.Count() {
+		b[1] = n.AppendKey(b[1][:0], i+1)
+		chi = b[1]
+	}
+	return clo, chi
+}
+
+// readOld copies an old node out of the cache or reads it past the cache: a fold must not push out what readers use.
+func (w *folder) readOld(ptr format.ChildPtr, level int) (format.Node, error) {
+	if err := w.budget(); err != nil {
+		return nil, err
+	}
+	b, warm, err := w.t.copyNode(w.f, ptr, level, w.old[level])
+	w.old[level] = b
+	if level == 0 {
+		w.leafWarm = warm
+	}
+	w.t.folded.read++
+	return format.Node(b), err
+}
+
+// copyNode copies a node into dst, which it makes when it is nil.
+func (t *Tree) copyNode(f *engine.Fiber, ptr format.ChildPtr, level int, dst []byte) (out []byte, warm bool, err error) {
+	if dst == nil {
+		dst = make([]byte, t.cfg.NodeBytes)
+	}
+	if i := t.cache.find(ptr.Block, ptr.Epoch, ptr.Crc, frameNode); i >= 0 {
+		copy(dst, t.cfg.Arena.Bytes(t.cache.frames[i].buf))
+		return dst, true, nil
+	}
+	m := missNode(ptr, level)
+	return dst, false, t.readPast(f, m, func(b []byte) { copy(dst, b) })
+}
+
+// readPast reads and verifies past the cache, and lends the bytes to use.
+func (t *Tree) readPast(f *engine.Fiber, m Miss, use func(b []byte)) error {
+	e := t.extent(m)
+	if err := t.inSpace(m, e); err != nil {
+		return err
+	}
+	buf, err := t.cache.get(int(e.Bytes()))
+	if err != nil {
+		return fmt.Errorf("read of %v: %w", m, err)
+	}
+	defer t.cfg.Arena.Put(buf)
+	b := t.cfg.Arena.Bytes(buf)
+	if err := t.cfg.Device.Read(f, b, e.Offset()); err != nil {
+		return err
+	}
+	if err := t.verify(m, e, b); err != nil {
+		return err
+	}
+	use(b)
+	return nil
+}
+
+func (w *folder) free(ptr format.ChildPtr) {
+	w.t.cache.cool(ptr.Block)
+	w.env.Free(w.t.nodeExtent(ptr))
+}
+
+// changes tells whether a change below hi is left.
+func (w *folder) changes(hi []byte) bool {
+	c, ok := w.src.Change()
+	return ok && (hi == nil || bytes.Compare(c.Key, hi) < 0)
+}
+
+// ranges tells whether a range deletion meets [lo, hi); ranges that end before lo are done.
+func (w *folder) ranges(lo, hi []byte) bool {
+	r, ok := w.rangeAt(lo)
+	return ok && (hi == nil || bytes.Compare(r.Lo, hi) < 0)
+}
+
+// covered tells whether one range deletion covers all of [lo, hi).
+func (w *folder) covered(lo, hi []byte) bool {
+	r, ok := w.rangeAt(lo)
+	return ok && hi != nil && bytes.Compare(r.Lo, lo) <= 0 && bytes.Compare(hi, r.Hi) <= 0
+}
+
+// rangeAt is the first range deletion that ends behind key.
+func (w *folder) rangeAt(key []byte) (Range, bool) {
+	for {
+		r, ok := w.src.Range()
+		if !ok || bytes.Compare(r.Hi, key) > 0 {
+			return r, ok
+		}
+		w.src.NextRange()
+	}
+}
+
+// open tells whether a level below holds back entries, so that the next old node must be taken apart for them.
+func (w *folder) open(level int) bool {
+	for l := range level {
+		if l < len(w.builders) && !w.builders[l].empty() {
+			return true
+		}
+	}
+	return false
+}
+
+// leaf merges the entries of an old leaf with the changes of its range.
+func (w *folder) leaf(n format.Node, lo, hi []byte) error {
+	visit := w.ranges(lo, hi) && w.env.NeedsVisit(lo, hi)
+	for i := range n.Count() {
+		w.key = n.AppendKey(w.key[:0], i)
+		if err := w.fresh(lo, w.key); err != nil {
+			return err
+		}
+		val, out := n.Value(i)
+		r, some := w.rangeAt(w.key)
+		gone := some && bytes.Compare(r.Lo, w.key) <= 0
+		c, changed := w.src.Change()
+		changed = changed && bytes.Equal(c.Key, w.key)
+		var err error
+		switch {
+		case changed:
+			if err = w.drop(val, out, gone && visit && !c.Settled); err == nil {
+				err = w.change(lo)
+			}
+		case gone:
+			err = w.drop(val, out, visit)
+		default:
+			err = w.add(0, &format.Entry{Key: w.key, Val: val, Out: out}, lo)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return w.fresh(lo, hi)
+}
+
+// fresh applies the changes below hi: none of their keys is in the old tree.
+func (w *folder) fresh(lo, hi []byte) error {
+	for w.changes(hi) {
+		if err := w.change(lo); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// change applies the change at hand to the leaf level.
+func (w *folder) change(lo []byte) error {
+	c, _ := w.src.Change()
+	if len(c.Key) > format.KeyBytesMax || len(c.Val) > format.ValueBytesMax || (len(w.prev) > 0 && bytes.Compare(w.prev, c.Key) >= 0) {
+		panic(fmt.Sprintf("btree: change of key %x (%d bytes) after %x", c.Key, len(c.Val), w.prev))
+	}
+	w.prev = append(w.prev[:0], c.Key...)
+	if c.Del {
+		w.src.NextChange()
+		return nil
+	}
+	e := format.Entry{Key: c.Key, Val: c.Val}
+	var cell [format.ValueExtentBytes]byte
+	if len(c.Val) > w.t.cfg.InlineMax {
+		if err := w.budget(); err != nil {
+			return err
+		}
+		v, err := w.writeValue(c.Val)
+		if err != nil {
+			return err
+		}
+		v.Encode(cell[:])
+		e.Val, e.Out = cell[:], true
+	}
+	if err := w.add(0, &e, lo); err != nil {
+		return err
+	}
+	w.src.NextChange()
+	return nil
+}
+
+// drop frees what an old entry stands in and, if asked, tells the store about it. w.key is its key.
+func (w *folder) drop(val []byte, out, tell bool) error {
+	if !out {
+		if tell {
+			return w.env.Dropped(w.key, val)
+		}
+		return nil
+	}
+	v := pointerTo(val)
+	if tell && w.env.NeedsVisit(w.key, append(w.sep[:0], append(w.key, 0)...)) {
+		if err := w.dropOut(v); err != nil {
+			return err
+		}
+	}
+	w.t.cache.cool(v.Start)
+	w.env.Free(v.Extent())
+	return nil
+}
+
+// dropOut tells the store about an entry whose value must be read for that.
+func (w *folder) dropOut(v format.ValueExtent) error {
+	if b := w.t.cache.value(v); b != nil {
+		return w.env.Dropped(w.key, b)
+	}
+	var err error
+	if bad := w.t.readPast(w.f, missValue(v), func(b []byte) { err = w.env.Dropped(w.key, b[:v.Bytes]) }); bad != nil {
+		return bad
+	}
+	return err
+}
+
+// dropTree frees a subtree that a range deletion covers. Leaves are read only where the store or an out-of-line value
+// needs it.
+func (w *folder) dropTree(ptr format.ChildPtr, level int, lo, hi []byte) error {
+	visit := w.env.NeedsVisit(lo, hi)
+	if level == 0 && !visit && ptr.Flags&format.PtrValues == 0 {
+		w.free(ptr)
+		return nil
+	}
+	n, err := w.readOld(ptr, level)
+	if err != nil {
+		return err
+	}
+	w.free(ptr)
+	for i := range n.Count() {
+		if level > 0 {
+			clo, chi := w.childBounds(n, level, i, lo, hi)
+			err = w.dropTree(n.Child(i), level-1, clo, chi)
+		} else {
+			w.key = n.AppendKey(w.key[:0], i)
+			val, out := n.Value(i)
+			err = w.drop(val, out, visit)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

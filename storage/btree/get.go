@@ -1,0 +1,132 @@
+package btree
+
+import (
+	"fmt"
+
+	"basalt/engine"
+	"basalt/storage/format"
+)
+
+// Tree is the service: a device, a cache, and the operations on roots. All fields are owned by the loop.
+type Tree struct {
+	cfg     Config // immutable
+	cache   cache
+	loading map[format.BlockNo]*load
+	folding bool
+	fold    *folder // scratch memory that folds share
+	loads   uint64
+	folded  struct{ read, written, values uint64 }
+}
+
+// load is a read in flight; whoever wants the same block waits for it.
+type load struct {
+	miss    Miss
+	waiters engine.WaitList
+	err     error
+}
+
+// New makes a tree service with an empty cache.
+func New(cfg Config) *Tree {
+	if !format.ValidNodeBytes(cfg.NodeBytes) || cfg.Store.IsZero() || len(cfg.Space) == 0 {
+		panic(fmt.Sprintf("btree: nodes of %d bytes, store %v, space %v", cfg.NodeBytes, cfg.Store, cfg.Space))
+	}
+	if cfg.InlineMax == 0 {
+		cfg.InlineMax = format.ValueInlineMax
+	}
+	if cfg.InlineMax > format.ValueInlineMax || (cfg.EntriesMax != 0 && cfg.EntriesMax < entriesMaxLeast) {
+		panic(fmt.Sprintf("btree: values inline up to %d bytes, nodes of at most %d entries", cfg.InlineMax, cfg.EntriesMax))
+	}
+	if cfg.BatchBytes == 0 {
+		cfg.BatchBytes = batchBytesDefault
+	}
+	cfg.BatchBytes = max(cfg.BatchBytes, cfg.NodeBytes, format.ValueBytesMax)
+	t := &Tree{cfg: cfg, loading: make(map[format.BlockNo]*load)}
+	t.cache.init(cfg.Arena, max(cfg.CacheBytes, int64(cacheNodesMin*cfg.NodeBytes)))
+	return t
+}
+
+// Close gives the cache's memory back. No cursor, pin or fold may be left.
+func (t *Tree) Close() { t.cache.close() }
+
+// Stats are the gauges and counters.
+func (t *Tree) Stats() Stats {
+	c := &t.cache
+	return Stats{
+		Hits: c.hits, Misses: c.misses, Evictions: c.evictions, Loads: t.loads, CacheBytes: c.used, PinnedBytes: c.pinned,
+		FoldRead: t.folded.read, FoldWritten: t.folded.written, FoldValues: t.folded.values,
+	}
+}
+
+// Miss names a node or an out-of-line value that was not in the cache. The zero Miss is none.
+type Miss struct {
+	node  format.ChildPtr
+	value format.ValueExtent
+	level int8
+	kind  frameKind
+}
+
+// None tells whether nothing was missing.
+func (m Miss) None() bool { return m.kind == frameNone }
+
+func (m Miss) String() string {
+	switch m.kind {
+	case frameNode:
+		return m.node.String()
+	case frameValue:
+		return "value " + m.value.Extent().String()
+	}
+	return "none"
+}
+
+func missNode(p format.ChildPtr, level int) Miss {
+	return Miss{kind: frameNode, node: p, level: int8(level)}
+}
+
+func missValue(v format.ValueExtent) Miss { return Miss{kind: frameValue, value: v} }
+
+// Get finds the value of a key. It never suspends and allocates nothing. val is lent until the caller suspends, loads or
+// folds.
+func (t *Tree) Get(root Root, key []byte) (val []byte, found bool, miss Miss) {
+	if root.Height == 0 {
+		return nil, false, Miss{}
+	}
+	ptr := root.ChildPtr
+	for level := int(root.Height) - 1; ; level-- {
+		n := t.cache.node(ptr)
+		if n == nil {
+			return nil, false, missNode(ptr, level)
+		}
+		if level > 0 {
+			ptr = n.Child(n.SearchChild(key))
+			continue
+		}
+		i, equal := n.Search(key)
+		if !equal {
+			return nil, false, Miss{}
+		}
+		val, miss := t.valueOf(n, i)
+		return val, miss.None(), miss
+	}
+}
+
+// valueOf is the value of entry i of a leaf, wherever it stands.
+func (t *Tree) valueOf(n format.Node, i int) ([]byte, Miss) {
+	v, out := n.Value(i)
+	if !out {
+		return v, Miss{}
+	}
+	x := pointerTo(v)
+	if v = t.cache.value(x); v == nil {
+		return nil, missValue(x)
+	}
+	return v, Miss{}
+}
+
+// pointerTo takes apart the pointer to an out-of-line value that stands in a verified leaf.
+func pointerTo(cell []byte) format.ValueExtent {
+	v, err := format.DecodeValueExtent(format.Place{}, cell)
+	if err != nil {
+		panic("btree: pointer in a verified leaf: " + err.Error())
+	}
+	return v
+}
