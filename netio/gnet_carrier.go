@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/panjf2000/gnet/v2"
 
@@ -30,6 +31,7 @@ type gnetCarrier struct {
 	unposted *gnetChunk // received, but the inbox was full
 	written  int        // of the batch: its size, or -errno; reported when the outbound buffer has room
 	owes     bool       // a report is due
+	closeBy  time.Time  // the shard wants it closed; zero: it does not
 
 	// Owned by the shard.
 	c       *Conn
@@ -139,6 +141,7 @@ func (k *gnetCarrier) lookAgain(context.Context) error {
 		}
 	}
 	k.report()
+	k.closeWhenSent()
 	return nil
 }
 
@@ -157,6 +160,18 @@ func (k *gnetCarrier) unlag() {
 		k.elem = nil
 	}
 	k.d.mu.Unlock()
+}
+
+// closeWhenSent closes once gnet holds nothing unsent, or patience ends: gnet's own close drops what the peer has no room for.
+func (k *gnetCarrier) closeWhenSent() {
+	if k.shut || k.closeBy.IsZero() {
+		return
+	}
+	if k.conn.OutboundBuffered() > 0 && time.Now().Before(k.closeBy) {
+		k.lag()
+		return
+	}
+	k.loop.Close(k.conn)
 }
 
 // gone: gnet has closed the connection.
@@ -222,8 +237,18 @@ func (k *gnetCarrier) send(t *engine.Turn, pieces [][]byte) {
 	}
 }
 
-// close: the loop closes the connection after what it was given before.
-func (k *gnetCarrier) close(*engine.Turn) { k.conn.Close() }
+// close has the loop close the connection, behind what it was given before.
+func (k *gnetCarrier) close(now bool) {
+	patience := k.port.lim.Send
+	if now {
+		patience = 0
+	}
+	k.loop.Execute(context.Background(), gnet.RunnableFunc(func(context.Context) error {
+		k.closeBy = time.Now().Add(patience)
+		k.closeWhenSent()
+		return nil
+	}))
+}
 
 // gnetSent is the end of a batch.
 type gnetSent gnetCarrier

@@ -249,7 +249,7 @@ func (a *adoption) Refuse(error) {
 		unix.Close(int(a.fd))
 		return
 	}
-	a.via.close(nil)
+	a.via.close(true)
 }
 
 // OnClose forgets the connection.

@@ -33,7 +33,7 @@ type stream struct {
 	pieceCount  int
 	receiving   bool // rx is in flight
 	sending     bool // tx is in flight, or the carrier has the batch
-	closing     bool // the shutdown or close operation is in flight
+	closing     int  // shutdown and close operations in flight
 	flushQueued bool
 	paused      bool // the endpoint does not want the next frame yet: nothing is received
 	parsing     bool
@@ -47,7 +47,6 @@ type stream struct {
 type streamOp struct {
 	s    *stream
 	send bool
-	id   engine.OpID
 }
 
 type streamState uint8
@@ -80,7 +79,7 @@ type endpoint interface {
 type carrier interface {
 	send(t *engine.Turn, pieces [][]byte) // the pieces stay put until sent is called
 	pull(t *engine.Turn)                  // more is wanted
-	close(t *engine.Turn)
+	close(now bool)                       // now: without what is not sent yet
 }
 
 func (s *stream) start(t *engine.Turn, end endpoint, fd int32, via carrier) {
@@ -92,7 +91,6 @@ func (s *stream) start(t *engine.Turn, end endpoint, fd int32, via carrier) {
 
 // Complete is a receive's or a send's.
 func (o *streamOp) Complete(t *engine.Turn, res int32, _ uint32) {
-	o.id = 0
 	if o.send {
 		o.s.sent(t, res)
 	} else {
@@ -115,7 +113,7 @@ func (s *stream) arm(t *engine.Turn) {
 		flags = syscall.MSG_WAITALL
 	}
 	s.receiving = true
-	s.rx.id = t.Submit(uring.PrepRecv(s.fd, address(p), uint32(len(p)), flags), &s.rx)
+	t.Submit(uring.PrepRecv(s.fd, address(p), uint32(len(p)), flags), &s.rx)
 }
 
 func (s *stream) arrived(t *engine.Turn, res int32) {
@@ -271,9 +269,9 @@ func (m *flushMessage) Deliver(t *engine.Turn) {
 	case s.via != nil:
 		s.via.send(t, pieces)
 	case len(pieces) == 1:
-		s.tx.id = t.Submit(uring.PrepSend(s.fd, address(pieces[0]), uint32(len(pieces[0])), sendFlags), &s.tx)
+		t.Submit(uring.PrepSend(s.fd, address(pieces[0]), uint32(len(pieces[0])), sendFlags), &s.tx)
 	default:
-		s.tx.id = t.Submit(uring.PrepSendmsg(s.fd, s.message(pieces), sendFlags), &s.tx)
+		t.Submit(uring.PrepSendmsg(s.fd, s.message(pieces), sendFlags), &s.tx)
 	}
 }
 
@@ -342,8 +340,7 @@ func (s *stream) shutIfDone(t *engine.Turn) {
 		s.lose(t, s.err)
 		return
 	}
-	s.closing = true
-	t.Submit(uring.PrepShutdown(s.fd, syscall.SHUT_WR), (*closeOp)(s))
+	s.shutdown(t, syscall.SHUT_WR)
 	t.After(lingerNs, (*lingerTimer)(s))
 }
 
@@ -368,20 +365,22 @@ func (s *stream) lose(t *engine.Turn, err error) {
 		s.end.lost(t)
 	}
 	if s.via != nil {
-		s.via.close(t)
+		s.via.close(was != streamLingering)
 	}
-	if s.rx.id != 0 {
-		t.Cancel(s.rx.id)
-	}
-	if s.tx.id != 0 {
-		t.Cancel(s.tx.id)
+	if s.via == nil && (s.receiving || s.sending) {
+		s.shutdown(t, syscall.SHUT_RDWR) // ends what is in flight, also what has moved bytes and so can't be canceled
 	}
 	s.settle(t)
 }
 
+func (s *stream) shutdown(t *engine.Turn, how int) {
+	s.closing++
+	t.Submit(uring.PrepShutdown(s.fd, how), (*closeOp)(s))
+}
+
 // settle releases memory and descriptor when nothing is in flight any more.
 func (s *stream) settle(t *engine.Turn) {
-	if s.state != streamDown || s.receiving || s.sending || s.closing || s.parsing {
+	if s.state != streamDown || s.receiving || s.sending || s.closing > 0 || s.parsing {
 		return
 	}
 	s.in.release(s.r.Arena())
@@ -392,7 +391,7 @@ func (s *stream) settle(t *engine.Turn) {
 	}
 	s.state = streamGone
 	if s.via == nil {
-		s.closing = true
+		s.closing++
 		t.Submit(uring.PrepClose(s.fd), (*closeOp)(s))
 		return
 	}
@@ -405,7 +404,7 @@ type closeOp stream
 // Complete goes on with the end of the stream.
 func (c *closeOp) Complete(t *engine.Turn, _ int32, _ uint32) {
 	s := (*stream)(c)
-	s.closing = false
+	s.closing--
 	if s.state == streamGone {
 		s.end.released(t)
 		return
