@@ -32,7 +32,6 @@ type Report struct {
 	Caps         Caps   // of a ring opened with SQE128
 	Ops          []uint8
 	MemlockBytes int64 // RLIMIT_MEMLOCK, -1 without limit (or CAP_IPC_LOCK)
-	Discard      bool  // 6.12: discard as a ring command
 }
 
 // HasOp tells whether the kernel knows the opcode.

@@ -75,7 +75,6 @@ const (
 	OpURingCmd       uint8 = 46
 	OpSendZC         uint8 = 47
 	OpSendmsgZC      uint8 = 48
-	opLast           uint8 = 64 // what Probe asks about
 )
 
 // SQE.Flags.
