@@ -54,6 +54,7 @@ const (
 )
 
 func newGnetCarrier(d *door, c gnet.Conn, p *Port) *gnetCarrier {
+	d.carriers.Add(1)
 	return &gnetCarrier{d: d, conn: c, loop: c.EventLoop(), port: p}
 }
 
@@ -176,7 +177,10 @@ func (k *gnetCarrier) closeWhenSent() {
 
 // gone: gnet has closed the connection.
 func (k *gnetCarrier) gone() {
-	k.shut = true
+	if !k.shut {
+		k.shut = true
+		defer k.d.carriers.Done()
+	}
 	k.report()
 	if err := k.port.r.Post((*gnetGone)(k)); err == engine.ErrBusy {
 		k.goneLater()
@@ -239,7 +243,7 @@ func (k *gnetCarrier) send(t *engine.Turn, pieces [][]byte) {
 
 // close has the loop close the connection, behind what it was given before.
 func (k *gnetCarrier) close(now bool) {
-	patience := k.port.lim.Send
+	patience := min(k.port.lim.Send, k.port.lim.Drain)
 	if now {
 		patience = 0
 	}

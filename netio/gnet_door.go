@@ -31,6 +31,7 @@ type door struct {
 	booted   chan struct{}
 	ended    chan error
 	stopping atomic.Bool
+	carriers sync.WaitGroup // connections that stay on the loops
 
 	mu      sync.Mutex
 	waiting list.List // guarded by mu: *visitor without a HELLO, oldest first
@@ -82,6 +83,7 @@ func (doorLog) Fatalf(format string, args ...any) {
 // shut ends the loops and waits for that; connections that are still the door's are closed.
 func (d *door) shut() error {
 	d.stopping.Store(true)
+	d.carriers.Wait() // the ports have ended them; each has a time limit for what it has yet to send
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel() // Stop only has to begin it: what it would wait for, by polling, is told by ended
 	if err := d.engine.Stop(ctx); err != nil && !errors.Is(err, context.Canceled) {

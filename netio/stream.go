@@ -160,6 +160,7 @@ func (s *stream) parse(t *engine.Turn) {
 		}
 	}
 	s.parsing = false
+	s.settle(t) // it may have been lost meanwhile
 }
 
 // take handles one frame; false: more bytes are needed, or the endpoint wants to wait.
