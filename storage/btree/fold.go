@@ -43,7 +43,7 @@ func (t *Tree) Fold(f *engine.Fiber, root Root, epoch uint64, src Source, env En
 	defer func() { t.folding = false }()
 	w := t.fold
 	if w == nil {
-		w = &folder{t: t, nodeBlocks: format.BlocksFor(int64(t.cfg.NodeBytes))}
+		w = &folder{t: t, nodeBlocks: format.BlocksFor(int64(t.cfg.NodeBytes)), key: make([]byte, 0, format.KeyBytesMax)}
 		t.fold = w
 	}
 	buf, err := t.cache.get(t.cfg.BatchBytes)
