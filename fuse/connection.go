@@ -65,6 +65,11 @@ func Serve(opt Options, columns []Column) (*Connection, error) {
 		return nil, errors.Join(err, c.abandon())
 	}
 	c.note = newNotifier(c)
+	for _, col := range c.columns {
+		if a, ok := col.raw.(interface{ attached(*Connection) }); ok {
+			a.attached(c)
+		}
+	}
 	if err := c.boot(); err != nil {
 		return nil, errors.Join(err, c.Unmount(true))
 	}

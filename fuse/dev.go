@@ -59,9 +59,7 @@ func (d *devRead) Complete(t *engine.Turn, res int32, _ uint32) {
 	switch s.opcode() {
 	case opForget, opBatchForget:
 		c.stats.forget.Add(1)
-		if in, ok := s.input(); ok {
-			c.proto.HandleRequest(in, nil)
-		}
+		s.forget(t)
 		c.idle(t, s)
 	case opInterrupt:
 		c.stats.interrupt.Add(1)
@@ -71,6 +69,32 @@ func (d *devRead) Complete(t *engine.Turn, res int32, _ uint32) {
 		c.fetch(t)
 		c.start(t, s)
 	}
+}
+
+// forget passes on which references the kernel gives back. It runs without a fiber: nothing in it may suspend.
+func (s *slot) forget(t *engine.Turn) {
+	g, ok := s.col.raw.(interface {
+		ForgetAll(t *engine.Turn, list []Forgotten)
+	})
+	if !ok {
+		return // the file system does not count them
+	}
+	var list []Forgotten
+	switch n := s.length; {
+	case s.opcode() == opForget && n >= inHeaderSize+8:
+		list = append(list, Forgotten{le.Uint64(s.head[16:]), le.Uint64(s.head[inHeaderSize:])})
+	case s.opcode() == opBatchForget && n >= inHeaderSize+8:
+		// struct fuse_batch_forget_in {count u32, dummy u32}, then pairs of 16 bytes: two in the head, the rest in the payload
+		count := int(le.Uint32(s.head[inHeaderSize:]))
+		for i := range min(count, (n-inHeaderSize-8)/16) {
+			p := s.head[min(inHeaderSize+8+16*i, devHeadSize):devHeadSize]
+			if i >= 2 {
+				p = s.payload[16*(i-2):]
+			}
+			list = append(list, Forgotten{le.Uint64(p), le.Uint64(p[8:])})
+		}
+	}
+	g.ForgetAll(t, list)
 }
 
 // devWrite is a slot whose answer is in flight.

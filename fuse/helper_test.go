@@ -73,7 +73,9 @@ func newReactors(t *testing.T, n int) []*engine.Reactor {
 	for i := range n {
 		r, err := engine.New(engine.Config{
 			Name: fmt.Sprintf("column %d", i), Shard: engine.ShardID(i), CPU: i % runtime.NumCPU(), ArenaBytes: 96 << 20, OpsMax: 1024,
-			Ring: func() (uring.Ring, error) { return uring.Open(uring.Config{Entries: 512, CQEntries: 2048, SQE128: true}) },
+			Ring: func() (uring.Ring, error) {
+				return uring.Open(uring.Config{Entries: 512, CQEntries: 2048, SQE128: true})
+			},
 		})
 		if err != nil {
 			t.Fatal(err)

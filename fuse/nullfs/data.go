@@ -80,8 +80,8 @@ func (f *FS) Writev(_ <-chan struct{}, in *fuse.WriteIn, data [][]byte) (uint32,
 	return uint32(at - in.Offset), fuse.OK
 }
 
-// Flush is nothing.
-func (f *FS) Flush(<-chan struct{}, *fuse.FlushIn) fuse.Status { return fuse.OK }
+// Flush is nothing; ENOSYS makes the kernel not ask again.
+func (f *FS) Flush(<-chan struct{}, *fuse.FlushIn) fuse.Status { return fuse.ENOSYS }
 
 // Release is nothing.
 func (f *FS) Release(<-chan struct{}, *fuse.ReleaseIn) {}

@@ -67,15 +67,11 @@ func (fs *FS) ReleaseDir(f *engine.Fiber, h DirHandle) record.Status {
 	}
 	fs.dirs.list[h-1] = nil
 	fs.dirs.free = append(fs.dirs.free, h)
-	return fs.unpin(f, d.handle)
-}
-
-func (fs *FS) unpin(f *engine.Fiber, handle uint64) record.Status {
-	if handle == 0 {
+	if d.handle == 0 {
 		return record.OK
 	}
 	o := fs.take(f, record.OpReleaseDir)
-	o.q.Handle = handle
+	o.q.Handle = d.handle
 	s := fs.call(f, o, nil, nil)
 	fs.put(o)
 	return s
@@ -99,10 +95,8 @@ func (fs *FS) ReadDir(f *engine.Fiber, h DirHandle, cookie uint64, plus bool, ta
 }
 
 func (fs *FS) list(f *engine.Fiber, d *directory, cookie uint64, plus bool, take func(*record.Entry, int64) bool) record.Status {
-	if cookie != d.cookie {
-		if s := fs.seek(f, d, cookie); s != record.OK {
-			return s
-		}
+	if cookie != d.cookie || cookie == 0 {
+		d.seek(cookie)
 	}
 	var e record.Entry
 	taken := false
@@ -128,22 +122,11 @@ func (fs *FS) list(f *engine.Fiber, d *directory, cookie uint64, plus bool, take
 	}
 }
 
-// seek moves the reader. Going back to the start takes a new snapshot, as rewinddir wants; elsewhere only the cookie is known, which is
-// enough but for names of equal hash.
-func (fs *FS) seek(f *engine.Fiber, d *directory, cookie uint64) record.Status {
+// seek moves the reader. From the start the server lists the names as they are then, as rewinddir wants; elsewhere only the cookie is
+// known, which is enough but for names of equal hash.
+func (d *directory) seek(cookie uint64) {
 	d.page, d.rest, d.name, d.ended = d.page[:0], nil, d.name[:0], false
 	d.cookie = cookie
-	if cookie != 0 {
-		return record.OK
-	}
-	old := d.handle
-	o := fs.take(f, record.OpOpenDir)
-	o.q.Ino = d.ino
-	s := fs.call(f, o, nil, nil)
-	d.handle = o.p.Handle
-	fs.put(o)
-	fs.unpin(f, old)
-	return s
 }
 
 func (fs *FS) fetch(f *engine.Fiber, d *directory, plus bool) record.Status {
