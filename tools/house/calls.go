@@ -16,7 +16,8 @@ var simulated = []string{
 // A directory-less pattern with * matches the file's base name.
 var worldly = map[string]string{
 	"engine/clock.go":   "the real clock behind the Clock interface",
-	"engine/reactor.go": "starts the shard's pinned thread; the stepping entry points are simulated",
+	"engine/run.go":     "the loop on the shard's pinned thread; the simulator steps the reactor instead",
+	"engine/inbox.go":   "other threads post here, and may be in the middle of it; the simulator has one thread",
 	"engine/offload.go": "the bounded helper pool",
 }
 
@@ -27,7 +28,7 @@ var worldlyPrefixes = map[string]string{
 
 // goStatements are the files outside tools, perf and tests in which a `go` statement may stand, with the reason.
 var goStatements = map[string]string{
-	"engine/reactor.go": "the shard's thread",
+	"engine/run.go":     "the shard's thread",
 	"engine/offload.go": "the bounded helper pool",
 	"fuse/notify.go":    "kernel notifications block, so they have a goroutine of their own",
 }
