@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"syscall"
 
+	"basalt/engine/device"
 	"basalt/engine/invariant"
 )
 
@@ -74,6 +75,13 @@ func (d *Disk) Bytes() int64 { return d.cache.bytes }
 
 // Fd is the descriptor under which rings of this world reach the disk.
 func (d *Disk) Fd() int32 { return d.fd }
+
+// Device is the disk as the engine knows devices.
+func (d *Disk) Device() *device.Device {
+	return device.New(d.fd, device.Geometry{
+		Bytes: d.Bytes(), LogicalBytes: SectorBytes, PhysicalBytes: pageBytes, Direct: true, WriteCache: true, Discard: true,
+	}, "sim:"+d.name)
+}
 
 // Ops counts the operations begun so far: reads, writes, flushes and discards.
 func (d *Disk) Ops() uint64 { return d.ops }

@@ -12,6 +12,7 @@ import (
 
 	"basalt/engine"
 	"basalt/engine/arena"
+	"basalt/engine/device"
 	"basalt/engine/uring"
 )
 
@@ -199,6 +200,52 @@ func TestCrashTellsThePeer(t *testing.T) {
 			t.Fatalf("seed %d: the peer got %d, the disk %q", seed, res, got[:1])
 		}
 		w.Close()
+	}
+}
+
+// The production device works on a simulated disk: registered memory and file slot, short transfers, errors with the place.
+func TestDeviceOnADisk(t *testing.T) {
+	w := NewWorld(7)
+	defer w.Close()
+	r, d := w.reactor(t), w.Disk("d", 1<<20)
+	if err := w.Do(r, func(f *engine.Fiber) error {
+		h, err := d.Device().Attach(f.Turn())
+		if err != nil {
+			return err
+		}
+		a := f.Reactor().Arena()
+		buf, err := a.Get(64 << 10)
+		if err != nil {
+			return err
+		}
+		p := a.Bytes(buf)
+		want := pattern(len(p), 1)
+		copy(p, want)
+		for _, step := range []func() error{
+			func() error { return h.Write(f, p, 128<<10) },
+			func() error { return h.Flush(f) },
+			func() error { clear(p); return h.Read(f, p, 128<<10) },
+		} {
+			if err := step(); err != nil {
+				return err
+			}
+		}
+		if !bytes.Equal(p, want) {
+			t.Error("read something else")
+		}
+		d.FaultAt(FaultReadError, 1)
+		var bad *device.IOError
+		if err := h.Read(f, p, 4096); !errors.As(err, &bad) || bad.Off != 4096 || bad.Errno != syscall.EIO {
+			t.Errorf("got %v", err)
+		}
+		return h.Discard(f, 128<<10, 4096)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	got := make([]byte, 64<<10)
+	d.ReadAt(got, 128<<10)
+	if !bytes.Equal(got[4096:], pattern(len(got), 1)[4096:]) || got[0] != 0 {
+		t.Fatal("the disk holds something else")
 	}
 }
 
