@@ -24,7 +24,7 @@ import (
 )
 
 // Caller sends one request to where it is served and waits for the answer. data is what a write carries, dst where a read's data goes;
-// p.Count says how much. What p.Value aliases is valid until the next Call with the same p. An error says that there was no answer.
+// p.Count says how much. p.Value is appended to p.Value[:0]. An error says that there was no answer.
 type Caller interface {
 	Call(f *engine.Fiber, q *record.Request, data []byte, p *record.Reply, dst []byte) error
 }
@@ -88,18 +88,23 @@ func (fs *FS) take(f *engine.Fiber, kind record.Op) *op {
 // stamped tells the operations that carry the time.
 func stamped(kind record.Op) bool { return kind.Mutates() || kind == record.OpOpen }
 
-const opsKept = 1024
+const (
+	opsKept   = 1024
+	valueKept = 4096 // bytes of memory for a value that a pooled request keeps
+)
 
 func (fs *FS) put(o *op) {
 	if len(fs.free) < opsKept {
-		o.p.Value = nil
+		if cap(o.p.Value) > valueKept {
+			o.p.Value = nil
+		}
 		fs.free = append(fs.free, o)
 	}
 }
 
 // call sends the request and returns the outcome.
 func (fs *FS) call(f *engine.Fiber, o *op, data, dst []byte) record.Status {
-	o.p = record.Reply{}
+	o.p = record.Reply{Value: o.p.Value[:0]}
 	if err := fs.caller.Call(f, &o.q, data, &o.p, dst); err != nil {
 		return StatusOf(err)
 	}

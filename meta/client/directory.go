@@ -31,7 +31,7 @@ type directory struct {
 	queue  engine.WaitList // readers of the same handle, one after the other
 }
 
-// OpenDir opens a directory; the handle belongs to this column.
+// OpenDir opens a directory; the handle belongs to this column. It counts as an open of the inode.
 func (fs *FS) OpenDir(f *engine.Fiber, ino record.Ino) (DirHandle, record.Status) {
 	o := fs.take(f, record.OpOpenDir)
 	o.q.Ino = ino
@@ -41,6 +41,7 @@ func (fs *FS) OpenDir(f *engine.Fiber, ino record.Ino) (DirHandle, record.Status
 	if s != record.OK {
 		return 0, s
 	}
+	fs.opens.add(ino, 1)
 	d := &directory{ino: ino, handle: handle}
 	if n := len(fs.dirs.free); n > 0 {
 		h := fs.dirs.free[n-1]
@@ -67,11 +68,9 @@ func (fs *FS) ReleaseDir(f *engine.Fiber, h DirHandle) record.Status {
 	}
 	fs.dirs.list[h-1] = nil
 	fs.dirs.free = append(fs.dirs.free, h)
-	if d.handle == 0 {
-		return record.OK
-	}
+	fs.opens.add(d.ino, -1)
 	o := fs.take(f, record.OpReleaseDir)
-	o.q.Handle = d.handle
+	o.q.Ino, o.q.Handle = d.ino, d.handle
 	s := fs.call(f, o, nil, nil)
 	fs.put(o)
 	return s

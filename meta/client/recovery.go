@@ -14,8 +14,7 @@ import (
 //	HELLO → WELCOME                 who I am; which life the server is in, and what it still knows of me
 //	OPEN with Reassert, per file    what I hold open
 //	REPLAY, per kept request        what was answered and is not on its media
-//	REPLAYDONE                      it applies the replays of all sessions in their first order
-//	SYNCALL                         from here on nothing of it can be lost again
+//	REPLAYDONE                      it applies the replays of all sessions in their first order, and answers when they are durable
 //
 // and then requests flow again: first those that had no answer, with their old ids.
 
@@ -40,15 +39,27 @@ func (m *Mount) Connect(f *engine.Fiber, cfg SessionConfig) (*FS, *Session, erro
 	return nil, nil, err
 }
 
-// Close ends the session. Whoever still waits is told that there is no server.
+// Close ends the session: the server is told, if it is there, that nobody will come back. Whoever still waits is told that there is no
+// server.
 func (s *Session) Close(f *engine.Fiber) {
-	s.closed, s.serving = true, false
+	s.closed = true
+	if s.serving {
+		q := record.Request{Op: record.OpLeave}
+		h := netio.Header{DeadlineMs: leaveMs}
+		var rep netio.Reply
+		if err := s.link.Call(f, &h, q.Append(nil), nil, &rep); err != nil {
+			s.cfg.Report("the server was not told that the mount ends: it will wait for the lease", "reason", err)
+		}
+	}
+	s.serving = false
 	if s.link != nil {
 		s.link.Close(f.Turn())
 		s.link = nil
 	}
 	s.up.WakeAll(f.Turn())
 }
+
+const leaveMs = 2000 // an unmount does not wait longer for a server that does not answer
 
 // connect makes one attempt.
 func (s *Session) connect(f *engine.Fiber) error {
@@ -125,15 +136,13 @@ func (s *Session) recover(f *engine.Fiber, link *netio.Link, w *record.Welcome) 
 			s.forgotten(n)
 		}
 	}
+	if w.Flags&record.WelcomeReplay != 0 {
+		return s.replay(f, link, w.Incarnation)
+	}
 	if restarted || unknown {
-		if err := s.reassert(f, link); err != nil {
-			return err
-		}
+		return s.reassert(f, link)
 	}
-	if w.Flags&record.WelcomeReplay == 0 {
-		return nil
-	}
-	return s.replay(f, link)
+	return nil
 }
 
 // forgotten notes that changes are lost for good: the server came back, but not within the time that it waits for us, or we not within
@@ -162,18 +171,28 @@ func (s *Session) reassert(f *engine.Fiber, link *netio.Link) error {
 	return nil
 }
 
-// replay sends what is kept, and waits until the server has made it durable.
-func (s *Session) replay(f *engine.Fiber, link *netio.Link) error {
+// replay says what is open and what is kept, and waits until the server has made it durable. If the last connection was lost after
+// REPLAYDONE, the server may have heard all of it, and must not hear it twice.
+func (s *Session) replay(f *engine.Fiber, link *netio.Link, life uint64) error {
 	list := s.kept.all(0)
-	r := &replayer{s: s, link: link, list: list}
-	if err := r.run(f); err != nil {
-		return err
+	heard := false
+	if s.told == life {
+		var err error
+		if heard, err = s.heard(f, link); err != nil {
+			return err
+		}
 	}
-	if _, err := s.tell(f, link, netio.KindReplayDone, nil, nil, 0, 0); err != nil {
-		return err
+	if !heard {
+		if err := s.reassert(f, link); err != nil {
+			return err
+		}
+		r := &replayer{s: s, link: link, list: list}
+		if err := r.run(f); err != nil {
+			return err
+		}
 	}
-	q := record.Request{Op: record.OpSyncAll}
-	p, err := s.tell(f, link, netio.KindRequest, q.Append(nil), nil, 0, 0)
+	s.told = life
+	p, err := s.tell(f, link, netio.KindReplayDone, nil, nil, 0, 0)
 	if err != nil {
 		return err
 	}
@@ -181,12 +200,20 @@ func (s *Session) replay(f *engine.Fiber, link *netio.Link) error {
 		return p.Status
 	}
 	s.stats.Replays += uint64(len(list))
-	if len(list) > 0 {
-		s.cfg.Report("replayed what the server had lost", "requests", len(list))
-	}
+	s.cfg.Report("recovered with the server", "replayed", len(list), "open", len(s.fs.opens.list))
 	s.kept.clear(0)
 	s.room.WakeAll(f.Turn())
 	return nil
+}
+
+// heard asks whether the server has had our REPLAYDONE: then it takes no more replays. The question is a replay that changes nothing.
+func (s *Session) heard(f *engine.Fiber, link *netio.Link) (bool, error) {
+	q := record.Request{Op: record.OpSyncAll}
+	p, err := s.tell(f, link, netio.KindReplay, q.Append(nil), nil, link.NewID(), 1)
+	if err != nil {
+		return false, err
+	}
+	return p.Status == record.Stale, nil
 }
 
 // tell makes a request of the recovery itself.
@@ -200,10 +227,8 @@ func (s *Session) tell(f *engine.Fiber, link *netio.Link, kind netio.Kind, body,
 		}
 		s.committed = max(s.committed, rep.Committed)
 		p := &record.Reply{}
-		if len(rep.Body) > 0 || kind != netio.KindReplayDone {
-			if err := p.Decode(rep.Body); err != nil {
-				return nil, err
-			}
+		if err := p.Decode(rep.Body); err != nil {
+			return nil, err
 		}
 		if p.Status != record.Busy && p.Status != record.Retry {
 			return p, nil

@@ -30,6 +30,7 @@ type Session struct {
 	everUp      bool
 	fsid        [16]byte
 	incarnation uint64
+	told        uint64 // the incarnation that was sent REPLAYDONE
 	life        uint64 // grows when the server has forgotten this session: what was asked before can't be asked again
 	downSince   int64
 	lastErr     string
@@ -146,9 +147,13 @@ func (s *Session) ask(f *engine.Fiber, q *record.Request, data []byte) (*asked, 
 	}
 }
 
-// once tells the requests that must not be served twice.
+// once tells the requests that must not be served twice: what changes the store, and what counts opens.
 func once(q *record.Request) bool {
-	return q.Mutates() || q.Op == record.OpOpen || q.Op == record.OpRelease
+	switch q.Op {
+	case record.OpOpen, record.OpRelease, record.OpOpenDir, record.OpReleaseDir:
+		return true
+	}
+	return q.Mutates()
 }
 
 func (s *Session) takeAsked() *asked {
@@ -204,7 +209,7 @@ func (s *Session) pursue(f *engine.Fiber, a *asked, q *record.Request, data []by
 			return err
 		}
 		if a.sent && a.id != 0 && a.life != s.life {
-			return record.Stale // whether it was done can't be asked any more
+			return record.IO // whether it was done can't be asked any more
 		}
 		a.life = s.life
 		err := s.send(f, a, q, data, p, dst)
@@ -237,12 +242,11 @@ func (s *Session) send(f *engine.Fiber, a *asked, q *record.Request, data []byte
 	if err := s.link.Call(f, &h, a.body, data, &a.rep); err != nil {
 		return err
 	}
+	room := p.Value
 	if err := p.Decode(a.rep.Body); err != nil {
 		return err
 	}
-	if len(p.Value) > 0 { // the body's memory is used again for the next request
-		p.Value = append([]byte(nil), p.Value...)
-	}
+	p.Value = append(room[:0], p.Value...) // the body's memory is used again for the next request
 	if n := len(a.rep.Payload); q.Op == record.OpRead && p.Status == record.OK && n != int(p.Count) {
 		return &record.CorruptError{What: "read reply count", Want: uint64(n), Got: uint64(p.Count)}
 	}
