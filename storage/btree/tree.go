@@ -8,7 +8,7 @@
 //   - A node enters the cache only after its crc, epoch, level, store and own position were compared with what its
 //     parent says of it; readers of the cache verify nothing.
 //   - The children of an inner node with keys k0 < k1 < … hold [k0,k1), [k1,k2), …; k0 equals the node's own key in its
-//     parent, and is empty on the left edge of the tree.
+//     parent. On the left edge of the tree smaller keys belong to the first child too.
 //   - Get and Cursor never suspend. What they need and the cache does not have is a Miss, which Load fetches.
 //
 // No locks: one reactor. Load, Fold and Walk suspend, Fold runs at most once at a time.
