@@ -91,18 +91,6 @@ func New(cfg Config) (*Reactor, error) {
 	return r, nil
 }
 
-// Start runs the reactor on its own thread and boot in its first fiber; it returns when boot has. If boot
-// fails, the reactor has ended.
-func (r *Reactor) Start(boot func(f *Fiber) error) error {
-	done := make(chan error, 1)
-	go r.run(boot, done)
-	err := <-done
-	if err != nil {
-		<-r.ended
-	}
-	return err
-}
-
 // Name and Shard are what Config said.
 func (r *Reactor) Name() string   { return r.cfg.Name }
 func (r *Reactor) Shard() ShardID { return r.cfg.Shard }

@@ -13,6 +13,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// Start runs the reactor on its own thread and boot in its first fiber; it returns when boot has. If boot
+// fails, the reactor has ended.
+func (r *Reactor) Start(boot func(f *Fiber) error) error {
+	done := make(chan error, 1)
+	go r.run(boot, done)
+	err := <-done
+	if err != nil {
+		<-r.ended
+	}
+	return err
+}
+
 // Stop asks the loop to end, from any goroutine. Fibers still suspended are unwound where they wait (their
 // deferred calls run), operations in flight are canceled and waited for; what has to be written out is
 // written out before, by the caller. Wait tells when it is over.
