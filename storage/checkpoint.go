@@ -1,0 +1,228 @@
+package storage
+
+import (
+	"basalt/engine"
+	"basalt/storage/alloc"
+	"basalt/storage/btree"
+	"basalt/storage/format"
+)
+
+// Checkpoint. A stage starts when every write of the one before it has completed; only a flush makes them durable.
+type checkpointStage uint8
+
+const (
+	stageIdle   checkpointStage = iota
+	stageFreeze                 // at a group boundary S the active delta becomes the frozen one
+	stageData                   // dirty blocks of objects, to blocks that nothing durable points at
+	stageNodes                  // tree nodes and long values, same rule
+	stageMap                    // the space map of S, to the older of its two regions
+	stageFence                  // flush: all that the superblock will name is on media; and S must be committed
+	stageSuper                  // the older superblock slot, two copies, then flush again
+	stageThaw                   // limbo and journal space of this epoch become free
+)
+
+// checkpoint is the one that runs, or will.
+type checkpoint struct {
+	stage      checkpointStage
+	running    bool // from the freeze to the thaw
+	want       bool
+	wantFreeze bool
+	started    uint64 // checkpoints begun, and ended, since the mount
+	ended      uint64
+	wake       engine.WaitList // the checkpoint fiber, when it has nothing to do
+	frozen     engine.WaitList // the same fiber, waiting for a group boundary
+	stop       bool            // Unmount: no more of them
+	done       bool            // the fiber has ended
+
+	// Of the freeze.
+	last       uint64 // S
+	super      format.Superblock
+	end        uint64         // position in the ring behind the record of S
+	free       *alloc.FreeSet // what the superblock will call free
+	tookBlocks uint64         // by the fold so far
+}
+
+// wantCheckpoint starts one soon.
+func (s *Store) wantCheckpoint(t *engine.Turn) {
+	if s.check.want || s.check.running {
+		return
+	}
+	s.check.want = true
+	s.check.wake.WakeAll(t)
+}
+
+// considerCheckpoint starts one when the delta, the journal or limbo is half full of what it may be.
+func (s *Store) considerCheckpoint(t *engine.Turn) {
+	switch {
+	case s.check.want || s.check.running:
+	case s.active.bytes() >= s.opt.DeltaBytesMax/2,
+		s.ring.Used() >= s.ring.Blocks()/2,
+		s.limbo.blocks >= s.super.Blocks/uint64(s.opt.LimboShare):
+		s.wantCheckpoint(t)
+	}
+}
+
+// Checkpoint brings everything that is applied now into the tree, and waits until that is durable.
+func (s *Store) Checkpoint(f *engine.Fiber) error {
+	if s.opt.ReadOnly {
+		return ErrReadOnly
+	}
+	for goal := s.check.started + 1; s.check.ended < goal; {
+		if s.failed != nil {
+			return s.failed
+		}
+		if s.check.done {
+			return ErrClosed
+		}
+		s.wantCheckpoint(f.Turn())
+		s.waitSlot.Wait(f)
+	}
+	return nil
+}
+
+// runCheckpoints is the fiber that makes them.
+func (s *Store) runCheckpoints(f *engine.Fiber) {
+	for s.failed == nil && !s.check.stop {
+		if !s.check.want {
+			s.check.wake.Wait(f)
+			continue
+		}
+		s.check.want = false
+		if err := s.makeCheckpoint(f); err != nil {
+			s.fail(f.Turn(), err)
+		}
+		s.waitSlot.WakeAll(f.Turn())
+	}
+	s.check.done = true
+	s.waitSlot.WakeAll(f.Turn())
+	s.waitDrain.WakeAll(f.Turn())
+}
+
+func (s *Store) makeCheckpoint(f *engine.Fiber) error {
+	c := &s.check
+	c.wantFreeze, c.stage = true, stageFreeze
+	for c.wantFreeze {
+		if s.failed != nil {
+			return s.failed
+		}
+		s.kick(f.Turn())
+		c.frozen.Wait(f)
+	}
+	root, err := s.fold(f)
+	if err != nil {
+		return err
+	}
+	next := &c.super
+	next.Tree = root
+	if err := s.writeMap(f, next); err != nil {
+		return err
+	}
+	if plantedReuse {
+		s.limbo.release(next.Epoch)
+		s.returnLimbo()
+	}
+	c.stage = stageFence
+	if err := s.flush(f); err != nil {
+		return err
+	}
+	if err := s.Commit(f, Seq(c.last)); err != nil {
+		return err
+	}
+	c.stage = stageSuper
+	if err := s.writeSuper(f, next); err != nil {
+		return err
+	}
+	s.thaw(f.Turn())
+	return nil
+}
+
+// freeze is called at a group boundary: every transaction so far is in a sealed group, and none has been applied since.
+func (s *Store) freeze(t *engine.Turn) {
+	c := &s.check
+	if !s.open.Empty() || s.frozen != nil {
+		panic("storage: freeze in the middle of a group, or of a checkpoint")
+	}
+	c.wantFreeze, c.running = false, true
+	c.started++
+	c.last, c.end = s.pipe.Applied(), s.ring.Head()
+	c.super = s.super
+	c.super.Epoch++
+	c.super.Start = format.JournalStart{
+		Position: s.ring.Block(c.end), Sequence: s.pipe.Record() + 1, PrecedingCrc: s.lastCrc,
+	}
+	c.super.NextTxn = c.last + 1
+	c.super.Flags = 0
+	if s.closing {
+		c.super.Flags = format.SuperClean
+	}
+	c.super.WallNs = t.Wall()
+	s.frozen, s.active = s.active, newLayer(s.arena, s.opt.SlabChunkBytes)
+	c.free = s.alloc.Snapshot()
+	for _, b := range s.limbo.held { // free for whoever mounts: the readers that hold them die with us
+		for _, e := range b.blocks {
+			c.free.Free(e)
+		}
+	}
+	s.limbo.freeze()
+	c.tookBlocks = 0
+	c.frozen.WakeAll(t)
+}
+
+// fold brings the frozen delta into a new tree.
+func (s *Store) fold(f *engine.Fiber) (btree.Root, error) {
+	c := &s.check
+	c.stage = stageData
+	env := &foldEnv{s: s, hint: s.hint}
+	if err := env.writeDirty(f); err != nil {
+		return btree.Root{}, err
+	}
+	c.stage = stageNodes
+	src := newFoldSource(s, s.frozen)
+	root, err := s.tree.Fold(f, s.super.Tree, c.super.Epoch, src, env)
+	if err != nil {
+		return root, err
+	}
+	for _, e := range s.limbo.frozen {
+		c.free.Free(e)
+	}
+	return root, nil
+}
+
+// thaw installs the superblock that is durable now.
+func (s *Store) thaw(t *engine.Turn) {
+	c := &s.check
+	c.stage = stageThaw
+	s.super = c.super
+	s.frozen.release()
+	s.frozen = nil
+	s.limbo.release(s.super.Epoch)
+	s.ring.Release(c.end)
+	c.free, c.running, c.stage = nil, false, stageIdle
+	c.ended = c.started
+	s.stats.Checkpoints++
+	s.returnLimbo()
+	s.considerCheckpoint(t)
+}
+
+// returnLimbo makes what nobody holds any more free.
+func (s *Store) returnLimbo() {
+	for {
+		blocks, ok := s.limbo.pop()
+		if !ok {
+			return
+		}
+		for _, e := range blocks {
+			s.alloc.Free(e)
+		}
+	}
+}
+
+// unpin ends what limbo.pin began.
+func (s *Store) unpin(t *engine.Turn, epoch uint64) {
+	s.limbo.unpin(epoch)
+	before := s.limbo.blocks
+	s.returnLimbo()
+	if s.limbo.blocks != before {
+		s.waitSlot.WakeAll(t)
+	}
+}

@@ -1,0 +1,166 @@
+package storage
+
+import (
+	"encoding/binary"
+	"errors"
+
+	"basalt/engine/arena"
+	"basalt/storage/format"
+)
+
+// errNoSpace: the transaction needs more than there is just now. Update makes room and runs it again, or answers ErrFull.
+var errNoSpace = errors.New("storage: no space at the moment")
+
+const runBlocksFirst = 16 // a group that holds one small write should not take a megabyte of memory
+
+// writeBlocks gives an object new blocks with data at off. Where data does not begin or end on a block, the rest of that block is zero.
+func (tx *Tx) writeBlocks(c Coll, obj []byte, o *format.Onode, off uint64, data []byte) error {
+	end := off + uint64(len(data))
+	first := off / format.BlockBytes
+	n := BlockCount(blocksUp(end) - first)
+	if err := tx.carve(n); err != nil {
+		return err
+	}
+	tx.pieces, tx.crcs = tx.pieces[:0], tx.crcs[:0]
+	at, pad := first, int(off%format.BlockBytes)
+	for _, e := range tx.got {
+		from := len(tx.crcs)
+		for i := BlockNo(0); i < BlockNo(e.Len); i++ {
+			r, k, _ := tx.s.open.table.find(e.Start + i)
+			mem := r.block(k)
+			m := copy(mem[pad:], data)
+			clear(mem[:pad])
+			clear(mem[pad+m:])
+			data, pad = data[m:], 0
+			tx.crcs = binary.LittleEndian.AppendUint32(tx.crcs, format.Crc(mem))
+		}
+		q := format.Piece{BlockOff: at, Extent: e, Crcs: tx.crcs[from:]}
+		tx.pieces = format.AppendPiece(tx.pieces, &q)
+		at += uint64(e.Len)
+	}
+	op := format.Op{Kind: format.OpWrite, Coll: uint16(c), Name: obj, Size: end, Pieces: tx.pieces}
+	if err := tx.log(&op); err != nil {
+		return err
+	}
+	tx.grew = true
+	return tx.place(c, obj, o, tx.pieces)
+}
+
+// place makes written pieces part of an object. Replay comes here too.
+func (tx *Tx) place(c Coll, obj []byte, o *format.Onode, pieces []byte) error {
+	for len(pieces) > 0 {
+		var q format.Piece
+		q, pieces = format.FirstPiece(pieces)
+		removed, err := tx.trim(c, obj, q.BlockOff, q.BlockOff+uint64(q.Extent.Len), true)
+		if err != nil {
+			return err
+		}
+		o.Blocks += uint64(q.Extent.Len) - removed
+		r := format.ExtentRecord{Start: q.Extent.Start, Len: q.Extent.Len, Crcs: q.Crcs}
+		if err := tx.putPiece(c, obj, q.BlockOff, r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// putPiece stores a run of blocks as extent records. One that continues the extent before it, in the object and on the device, makes that
+// one longer.
+func (tx *Tx) putPiece(c Coll, obj []byte, off uint64, r format.ExtentRecord) error {
+	for done := 0; done < int(r.Len); {
+		b := &tx.before
+		if done == 0 && b.rec.Len > 0 && b.rec.Len < format.ExtentBlocksMax && b.end() == off && b.rec.Extent().End() == r.Start {
+			n := min(format.ExtentBlocksMax-int(b.rec.Len), int(r.Len))
+			tx.node = append(append(tx.node[:0], b.rec.Crcs...), r.Crcs[:4*n]...)
+			longer := format.ExtentRecord{Start: b.rec.Start, Len: b.rec.Len + BlockCount(n), Crcs: tx.node}
+			if err := tx.putExtent(c, obj, b.off, &longer); err != nil {
+				return err
+			}
+			done = n
+			continue
+		}
+		n := min(format.ExtentBlocksMax, int(r.Len)-done)
+		part := r.Sub(done, n)
+		if err := tx.putExtent(c, obj, off+uint64(done), &part); err != nil {
+			return err
+		}
+		done += n
+	}
+	return nil
+}
+
+// carve takes n blocks of the open group, in as few extents as it can, and leaves them in tx.got.
+func (tx *Tx) carve(n BlockCount) error {
+	s := tx.s
+	g := s.open
+	tx.got = tx.got[:0]
+	for n > 0 {
+		last := len(g.table.runs) - 1
+		if last < 0 || g.table.runs[last].used == g.table.runs[last].ext.Len {
+			if err := s.extend(g, n); err != nil {
+				return err
+			}
+			continue
+		}
+		r := &g.table.runs[last]
+		k := min(n, r.ext.Len-r.used)
+		e := Extent{Start: r.ext.Start + BlockNo(r.used), Len: k}
+		r.used += k
+		n -= k
+		g.data += int(k) * format.BlockBytes
+		s.hint = e.End()
+		if i := len(tx.got) - 1; i >= 0 && tx.got[i].End() == e.Start {
+			tx.got[i].Len += k
+		} else {
+			tx.got = append(tx.got, e)
+		}
+	}
+	return nil
+}
+
+// extend gives the open group another run, for at least some of n blocks.
+func (s *Store) extend(g *group, n BlockCount) error {
+	want := BlockCount(s.opt.RunBlocks)
+	if len(g.table.runs) == 0 {
+		want = min(want, runBlocksFirst)
+	}
+	want = min(max(want, n), arena.BlockMax/format.BlockBytes)
+	ext, ok := s.alloc.Alloc(want, s.hint)
+	if !ok {
+		return errNoSpace
+	}
+	buf, err := s.arena.Get(int(ext.Len) * format.BlockBytes)
+	if err != nil {
+		s.alloc.Free(ext)
+		return err
+	}
+	g.table.add(run{ext: ext, buf: buf, mem: s.arena.Bytes(buf)})
+	return nil
+}
+
+// supersede marks blocks of the open group that need not be written.
+func (s *Store) supersede(e Extent) {
+	g := s.open
+	r, i, ok := g.table.find(e.Start)
+	if !ok || i+e.Len > r.used {
+		panic("storage: superseded blocks are not the open group's")
+	}
+	for k := range e.Len {
+		r.kill(i + k)
+	}
+	g.dropped += int(e.Len)
+	g.split += 2 * (format.WritePieceBytes + 4) // a cut makes at most two pieces of one more than there were
+}
+
+// pendingBlock is the content of a block that an open or a sealed group still has in memory.
+func (s *Store) pendingBlock(b BlockNo) ([]byte, bool) {
+	if r, i, ok := s.open.table.find(b); ok {
+		return r.block(i), true
+	}
+	for _, g := range s.sealed {
+		if r, i, ok := g.table.find(b); ok {
+			return r.block(i), true
+		}
+	}
+	return nil, false
+}

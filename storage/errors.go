@@ -1,0 +1,56 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Errors sorted by what the caller does with them.
+var (
+	// ErrMiss: the closure met a tree node or a data block that is not in memory. It must hand the error up unchanged; Update and View
+	// load what was missing and run the closure again. No caller of Update or View ever sees it.
+	ErrMiss = errors.New("storage: not resident")
+
+	// ErrNotFound: no such key, object, attribute or collection.
+	ErrNotFound = errors.New("storage: not found")
+
+	// ErrExists: the collection is there already.
+	ErrExists = errors.New("storage: exists")
+
+	// ErrFull: no space for this transaction, and no checkpoint can make some. Transactions that only remove are still admitted.
+	ErrFull = errors.New("storage: device full")
+
+	// ErrReadOnly: mounted so, or a flush or a write failed since; reads still work, nothing more is promised to be durable.
+	ErrReadOnly = errors.New("storage: read-only")
+
+	// ErrTooLarge: a key, a value or a transaction above its limit (limits.go).
+	ErrTooLarge = errors.New("storage: above a limit of the store")
+
+	// ErrInvalid: an argument that no state of the store could make right.
+	ErrInvalid = errors.New("storage: invalid argument")
+
+	// ErrClosed: the store was unmounted.
+	ErrClosed = errors.New("storage: unmounted")
+
+	// ErrBusy: no memory of the arena is left for this transaction, even after everything in flight was written.
+	ErrBusy = errors.New("storage: out of arena memory")
+)
+
+// RotError: the disk lost what it had acknowledged as durable. Mount refuses; fsck explains.
+type RotError struct {
+	Device string
+	Record uint64 // sequence of the journal record that cannot be read
+	Proof  uint64 // sequence of the later record that proves it was durable
+	Why    string
+}
+
+func (e *RotError) Error() string {
+	return fmt.Sprintf("storage: %s: journal record %d was durable and is unreadable now (record %d proves it): %s",
+		e.Device, e.Record, e.Proof, e.Why)
+}
+
+// FailedError is what a store that stopped writing answers: ErrReadOnly, with the first cause.
+type FailedError struct{ Cause error }
+
+func (e *FailedError) Error() string { return "storage: read-only after: " + e.Cause.Error() }
+func (e *FailedError) Unwrap() error { return ErrReadOnly }

@@ -1,0 +1,272 @@
+package storage
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+
+	"basalt/engine"
+	"basalt/engine/arena"
+	"basalt/storage/btree"
+	"basalt/storage/format"
+)
+
+// foldSource presents a frozen layer to the tree: the visible changes, and of the hidden ones those that keep the fold from freeing twice.
+type foldSource struct {
+	s    *Store
+	l    *layer
+	cur  layerCursor
+	next btree.Change
+	more bool
+	tomb tomb
+	tmor bool
+	tkey []byte
+	rec  []byte
+}
+
+func newFoldSource(s *Store, l *layer) *foldSource {
+	src := &foldSource{s: s, l: l}
+	src.cur.seek(l, nil)
+	src.settle()
+	src.tomb, src.tmor = l.tombs.from(nil)
+	return src
+}
+
+func (src *foldSource) Change() (btree.Change, bool) { return src.next, src.more }
+
+func (src *foldSource) NextChange() {
+	src.cur.next()
+	src.settle()
+}
+
+// settle stands on the next item that the fold must know of.
+func (src *foldSource) settle() {
+	for l := src.l; ; src.cur.next() {
+		it, ok := src.cur.at()
+		if src.more = ok; !ok {
+			return
+		}
+		key := l.keyOf(it)
+		src.next = btree.Change{Key: key, Settled: it.settled}
+		if l.hidden(key, it) {
+			if format.Kind(key[2]) != format.KindExtent {
+				continue
+			}
+			if it.what == itemPut { // its blocks were never in the tree: nobody else will free them
+				r := l.extentOf(it)
+				src.s.limbo.addFrozen(r.Extent())
+			}
+			if !it.settled {
+				continue
+			}
+			src.next.Del = true
+			return
+		}
+		switch it.what {
+		case itemDel:
+			src.next.Del = true
+		case itemPut:
+			src.next.Val = l.valOf(it)
+		case itemDirty:
+			src.next.Val = src.homeOf(&l.dirty[it.val])
+		}
+		return
+	}
+}
+
+// homeOf is the extent record of a dirty block that has been written.
+func (src *foldSource) homeOf(d *dirtyBlock) []byte {
+	if !d.done {
+		panic("storage: fold of a dirty block that was not written")
+	}
+	var crc [4]byte
+	binary.LittleEndian.PutUint32(crc[:], d.crc)
+	r := format.ExtentRecord{Start: d.home, Len: 1, Crcs: crc[:]}
+	src.rec = r.Append(src.rec[:0])
+	return src.rec
+}
+
+func (src *foldSource) Range() (btree.Range, bool) {
+	if !src.tmor {
+		return btree.Range{}, false
+	}
+	return btree.Range{Lo: src.l.tombs.lo(&src.tomb), Hi: src.l.tombs.hi(&src.tomb)}, true
+}
+
+func (src *foldSource) NextRange() {
+	src.tkey = append(append(src.tkey[:0], src.l.tombs.lo(&src.tomb)...), 0)
+	src.tomb, src.tmor = src.l.tombs.from(src.tkey)
+}
+
+// foldEnv is what the tree gets from the store while it folds.
+type foldEnv struct {
+	s     *Store
+	hint  BlockNo
+	calls int
+}
+
+// Alloc gives blocks that are free now. They were free at S too, or have come free since for every mount.
+func (e *foldEnv) Alloc(want, least BlockCount) (Extent, error) {
+	s := e.s
+	x, ok := s.alloc.AllocRun(want, least, e.hint)
+	if !ok {
+		return x, fmt.Errorf("fold: no %d blocks in a row, %d free: the reserve was too small", least, s.alloc.FreeBlocks())
+	}
+	e.took(x)
+	s.treeBlocks += uint64(x.Len)
+	return x, nil
+}
+
+func (e *foldEnv) took(x Extent) {
+	if !e.s.check.free.Claim(x) {
+		panic("storage: the fold was given blocks that are not free at its boundary: " + x.String())
+	}
+	e.s.check.tookBlocks += uint64(x.Len)
+	e.hint = x.End()
+}
+
+func (e *foldEnv) Return(x Extent) {
+	e.s.alloc.Free(x)
+	e.s.check.free.Free(x)
+	e.s.check.tookBlocks -= uint64(x.Len)
+	e.s.treeBlocks -= uint64(x.Len)
+}
+
+// Free takes blocks of the old tree: its superblock is durable, so they wait for the next one.
+func (e *foldEnv) Free(x Extent) {
+	e.s.limbo.addFrozen(x)
+	e.s.treeBlocks -= min(e.s.treeBlocks, uint64(x.Len))
+}
+
+// NeedsVisit tells whether extent keys lie in the range: only they refer to blocks that the tree does not know of.
+func (e *foldEnv) NeedsVisit(lo, hi []byte) bool {
+	var c uint32
+	if len(lo) >= 2 {
+		c = uint32(binary.BigEndian.Uint16(lo))
+	}
+	if len(lo) > 2 && lo[2] > byte(format.KindExtent) {
+		c++
+	}
+	if c > 1<<16-1 {
+		return false
+	}
+	first := [3]byte{byte(c >> 8), byte(c), byte(format.KindExtent)}
+	return hi == nil || bytes.Compare(first[:], hi) < 0
+}
+
+// Dropped frees what an extent record referred to that a range deletion removed.
+func (e *foldEnv) Dropped(key, val []byte) error {
+	if len(key) < 3 || format.Kind(key[2]) != format.KindExtent {
+		return nil
+	}
+	p, err := e.s.piece(&entry{key: key, val: val})
+	if err != nil {
+		return err
+	}
+	e.s.limbo.addFrozen(p.rec.Extent())
+	return nil
+}
+
+// Budget lets the others run when the fold has had its share of the turn. The share grows as the journal fills up: better slow than stopped.
+func (e *foldEnv) Budget(f *engine.Fiber, written int) error {
+	s := e.s
+	if s.failed != nil {
+		return s.failed
+	}
+	s.stats.FoldBytes += uint64(written)
+	share := s.opt.TurnBudgetNs
+	if used, all := s.ring.Used(), s.ring.Blocks(); used*2 > all {
+		share += share * int64((used*2-all)*8/all)
+	}
+	if e.calls++; e.calls%16 == 0 || f.Turn().SpentNs() >= share {
+		f.Yield()
+	}
+	return nil
+}
+
+const dirtyBatch = 256 // blocks written at once: 1 MiB
+
+// writeDirty writes every dirty block that the folded state has, in the order of the objects, and notes where.
+func (e *foldEnv) writeDirty(f *engine.Fiber) error {
+	l := e.s.frozen
+	if l.dirtyLive == 0 {
+		return nil
+	}
+	var batch []uint32
+	var cur layerCursor
+	for cur.seek(l, nil); ; cur.next() {
+		it, ok := cur.at()
+		if !ok {
+			break
+		}
+		if it.what != itemDirty || l.hidden(l.keyOf(it), it) {
+			continue
+		}
+		if batch = append(batch, uint32(it.val)); len(batch) == dirtyBatch {
+			if err := e.writeBatch(f, batch); err != nil {
+				return err
+			}
+			batch = batch[:0]
+		}
+	}
+	return e.writeBatch(f, batch)
+}
+
+func (e *foldEnv) writeBatch(f *engine.Fiber, batch []uint32) error {
+	s := e.s
+	if len(batch) == 0 {
+		return nil
+	}
+	extents, ok := s.alloc.AllocAll(BlockCount(len(batch)), e.hint, nil)
+	if !ok {
+		return fmt.Errorf("fold: no %d blocks for dirty data, %d free: the reserve was too small", len(batch), s.alloc.FreeBlocks())
+	}
+	buf, err := s.waitMemory(f, len(batch)*format.BlockBytes)
+	if err != nil {
+		return err
+	}
+	defer s.arena.Put(buf)
+	mem := s.arena.Bytes(buf)
+	for _, x := range extents {
+		e.took(x)
+		part := batch[:x.Len]
+		batch = batch[x.Len:]
+		for i, k := range part {
+			d := &s.frozen.dirty[k]
+			p := mem[i*format.BlockBytes : (i+1)*format.BlockBytes]
+			copy(p, s.arena.Bytes(d.buf))
+			d.home, d.crc, d.done = x.Start+BlockNo(i), format.Crc(p), true
+			if d.orphan { // a transaction after S did away with it
+				s.limbo.add(Extent{Start: d.home, Len: 1})
+			}
+		}
+		n := int(x.Len) * format.BlockBytes
+		if err := s.dev.Write(f, mem[:n:n], x.Offset()); err != nil {
+			return err
+		}
+		if err := e.Budget(f, n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// orphan says that a transaction did away with a dirty block of the frozen layer: the fold still writes it, and its home goes to limbo.
+func (s *Store) orphan(d *dirtyBlock) {
+	if d.done {
+		s.limbo.add(Extent{Start: d.home, Len: 1})
+		return
+	}
+	d.orphan = true
+}
+
+// waitMemory gets arena memory for background work; what is in flight gives some back.
+func (s *Store) waitMemory(f *engine.Fiber, n int) (arena.Buf, error) {
+	for {
+		buf, err := s.arena.Get(n)
+		if err == nil || s.failed != nil || s.inFlight == 0 {
+			return buf, err
+		}
+		s.waitSlot.Wait(f)
+	}
+}

@@ -1,0 +1,209 @@
+package storage
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+
+	"basalt/engine"
+	"basalt/engine/device"
+	"basalt/storage/alloc"
+	"basalt/storage/format"
+)
+
+// readLabel finds out what the device is: the newest valid copy of its label.
+func readLabel(f *engine.Fiber, h *device.Handle, rep *MountReport) (*format.Label, error) {
+	buf, err := f.Reactor().Arena().Get(format.LabelBytes)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Reactor().Arena().Put(buf)
+	mem := f.Reactor().Arena().Bytes(buf)
+	var best *format.Label
+	var bad []error
+	for _, e := range format.LabelPlaces(uint64(h.Bytes()) / format.BlockBytes) {
+		err := h.Read(f, mem, e.Offset())
+		var l *format.Label
+		if err == nil {
+			l, err = format.DecodeLabel(format.Place{Device: h.Name(), Extent: e}, mem)
+		}
+		if err != nil {
+			rep.Bad = append(rep.Bad, err.Error())
+			bad = append(bad, err)
+			continue
+		}
+		if best == nil || l.Generation > best.Generation {
+			best = l
+		}
+	}
+	if best == nil {
+		return nil, fmt.Errorf("storage: %s has no valid label: %w", h.Name(), errors.Join(bad...))
+	}
+	return best, nil
+}
+
+// newestSuper finds the newest valid superblock of a slice. Copies that fail are discarded before epochs are compared.
+func newestSuper(f *engine.Fiber, h *device.Handle, label *format.Label, slice int, rep *MountReport) (*format.Superblock, error) {
+	buf, err := f.Reactor().Arena().Get(format.SuperBytes)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Reactor().Arena().Put(buf)
+	mem := f.Reactor().Arena().Bytes(buf)
+	var best *format.Superblock
+	var bad []error
+	for slot, copies := range format.SuperPlaces(label.Slice(slice)[0]) {
+		for _, at := range copies {
+			p := format.Place{Device: h.Name(), Extent: Extent{Start: at, Len: 1}}
+			sb, err := readSuper(f, h, p, mem)
+			if err == nil {
+				err = sb.CheckAgainst(p, label, slice)
+			}
+			if err == nil && int(sb.Epoch&1) != slot {
+				err = &format.CorruptError{Place: format.Place{Device: h.Name(), Extent: p.Extent}, What: "superblock slot", Want: fmt.Sprint(sb.Epoch & 1), Got: fmt.Sprint(slot)}
+			}
+			if err != nil {
+				rep.Bad = append(rep.Bad, err.Error())
+				bad = append(bad, err)
+				continue
+			}
+			if best == nil || sb.Epoch > best.Epoch {
+				best = sb
+			}
+		}
+	}
+	if best == nil {
+		return nil, fmt.Errorf("storage: %s, slice %d, has no valid superblock: %w", h.Name(), slice, errors.Join(bad...))
+	}
+	return best, nil
+}
+
+func readSuper(f *engine.Fiber, h *device.Handle, p format.Place, mem []byte) (*format.Superblock, error) {
+	if err := h.Read(f, mem, p.Extent.Offset()); err != nil {
+		return nil, err
+	}
+	return format.DecodeSuperblock(p, mem)
+}
+
+// Format makes a device a set of empty stores, one for each slice. Whatever was on it is lost. The label is written last: a device whose
+// format was interrupted has none.
+func Format(f *engine.Fiber, h *device.Handle, opt FormatOptions) error {
+	opt, err := opt.withDefaults()
+	if err != nil {
+		return err
+	}
+	blocks := uint64(h.Bytes()) / format.BlockBytes
+	label, err := format.PlanLabel(opt.UUID, blocks, opt.Slices)
+	if err != nil {
+		return err
+	}
+	m := maker{f: f, h: h, opt: opt, label: label}
+	if m.mem, err = m.memory(); err != nil {
+		return err
+	}
+	defer m.free()
+	clear(m.mem)
+	for _, e := range format.LabelPlaces(blocks) { // what was there does not count any more
+		if err := h.Write(f, m.mem[:format.LabelBytes], e.Offset()); err != nil {
+			return err
+		}
+	}
+	for slice := range opt.Slices {
+		if err := m.slice(slice); err != nil {
+			return fmt.Errorf("storage: slice %d of %s: %w", slice, h.Name(), err)
+		}
+	}
+	if err := h.Flush(f); err != nil {
+		return err
+	}
+	for _, e := range format.LabelPlaces(blocks) {
+		label.Self = e.Start
+		label.Encode(m.mem[:format.LabelBytes])
+		if err := h.Write(f, m.mem[:format.LabelBytes], e.Offset()); err != nil {
+			return err
+		}
+	}
+	return h.Flush(f)
+}
+
+// maker formats one device.
+type maker struct {
+	f     *engine.Fiber
+	h     *device.Handle
+	opt   FormatOptions
+	label *format.Label
+	mem   []byte
+	free  func()
+}
+
+func (m *maker) memory() ([]byte, error) {
+	a := m.f.Reactor().Arena()
+	buf, err := a.Get(64 << 10)
+	m.free = func() { a.Put(buf) }
+	return a.Bytes(buf), err
+}
+
+// slice writes the first superblock of a slice, with an empty tree and a space map in which everything is free.
+func (m *maker) slice(slice int) error {
+	segments := m.label.Slice(slice)
+	var all uint64
+	for _, e := range segments {
+		all += uint64(e.Len)
+	}
+	plan, err := format.PlanSlice(segments, m.opt.journalBlocks(all))
+	if err != nil {
+		return err
+	}
+	sum := sha256.Sum256(append(m.label.Device[:], byte(slice), byte(slice>>8)))
+	sb := format.Superblock{
+		Version: format.Version, Slice: uint16(slice), Device: m.label.Device, Epoch: 1,
+		Start: format.JournalStart{Sequence: 1}, NextTxn: 1, Journal: plan.Journal, SpaceMap: plan.SpaceMap, DataStart: plan.Data[0].Start,
+		Blocks: plan.Blocks, WallNs: m.f.Turn().Wall(), NodeBytes: uint32(m.opt.NodeBytes), BlockBytes: format.BlockBytes,
+		KeyBytesMax: format.KeyBytesMax, ValueBytesMax: format.ValueBytesMax, ExtentBlocks: format.ExtentBlocksMax,
+		JournalRecord: recordMin, Flags: format.SuperClean,
+	}
+	copy(sb.Store[:], sum[:])
+	sb.Mount = mountID(&sb, sb.WallNs)
+	if err := m.spaceMap(&sb, plan.Data); err != nil {
+		return err
+	}
+	places := format.SuperPlaces(segments[0])
+	for i, at := range places[1] {
+		sb.Copy, sb.Self = uint16(i), at
+		sb.Encode(m.mem)
+		if err := m.h.Write(m.f, m.mem[:format.SuperBytes], int64(at)*format.BlockBytes); err != nil {
+			return err
+		}
+	}
+	clear(m.mem)
+	for _, at := range places[0] { // a store that was here before has one there
+		if err := m.h.Write(m.f, m.mem[:format.SuperBytes], int64(at)*format.BlockBytes); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (m *maker) spaceMap(sb *format.Superblock, data []Extent) error {
+	a := alloc.New(data, BlockCount(sb.NodeBytes/format.BlockBytes))
+	for _, e := range data {
+		a.Free(e)
+	}
+	sb.FreeBlocks = a.FreeBlocks()
+	place := sb.SpaceMap[0]
+	enc := alloc.NewMapEncoder(a.Snapshot(), format.SpaceMapHeader{
+		Store: sb.Store, Epoch: sb.Epoch, Self: place.Start, Slice: uint32(sb.Slice), Blocks: sb.Blocks,
+	})
+	for !enc.Step(mapStep) {
+		m.f.Yield()
+	}
+	b := enc.Bytes()
+	sb.Map = format.MapRef{Region: 0, Bytes: uint64(len(b)), Crc: enc.Header().Crc}
+	whole := int(format.BlocksFor(int64(len(b)))) * format.BlockBytes
+	if whole > len(m.mem) {
+		panic("storage: the map of an empty slice is not small")
+	}
+	clear(m.mem)
+	copy(m.mem, b)
+	return m.h.Write(m.f, m.mem[:whole], place.Offset())
+}

@@ -1,0 +1,182 @@
+package journal
+
+import (
+	"fmt"
+
+	"basalt/engine"
+	"basalt/storage/format"
+)
+
+// Device is what the scan asks of a device handle.
+type Device interface {
+	Read(f *engine.Fiber, p []byte, off int64) error
+}
+
+// Scan reads a ring from where a superblock says that replay starts. It keeps a window of the ring in memory.
+type Scan struct {
+	dev   Device
+	name  string
+	super *format.Superblock
+	buf   []byte // arena memory: at least the longest record
+	from  uint64 // first block of the window
+	n     uint64 // blocks in it
+
+	next     uint64 // block where the next record should be
+	seq      uint64 // and its sequence
+	crc      uint32 // of the record before it
+	maxFlush uint64 // highest flushedThrough seen
+	why      error  // why the last record is the last
+}
+
+// NewScan starts at the superblock's first record. buf is aligned arena memory of at least super.JournalRecord bytes, in whole blocks.
+func NewScan(dev Device, name string, super *format.Superblock, buf []byte) *Scan {
+	s := &Scan{dev: dev, name: name, super: super, buf: buf}
+	s.Rewind()
+	return s
+}
+
+// Rewind goes back to the first record.
+func (s *Scan) Rewind() {
+	s.next, s.seq, s.crc = s.super.Start.Position, s.super.Start.Sequence, s.super.Start.PrecedingCrc
+}
+
+// Record is one that was read; Payload is valid until the next call of the scan.
+type Record struct {
+	Header  format.JournalHeader
+	Payload []byte
+	Place   format.Place
+}
+
+// Next reads the next record. false: there is none, and Why says what stands there instead.
+func (s *Scan) Next(f *engine.Fiber) (r Record, ok bool, err error) {
+	r, why, err := s.at(f, s.next)
+	if err != nil {
+		return r, false, err
+	}
+	if why != nil && s.next != 0 { // it did not fit before the end of the ring
+		var again error
+		if r, again, err = s.at(f, 0); err != nil {
+			return r, false, err
+		}
+		if again == nil {
+			why = nil
+		}
+	}
+	if why != nil {
+		s.why = why
+		return r, false, nil
+	}
+	s.next = (r.Header.Position + uint64(r.Header.Blocks())) % uint64(s.super.Journal.Len)
+	s.seq, s.crc = r.Header.Sequence+1, r.Header.Crc
+	s.maxFlush = max(s.maxFlush, r.Header.FlushedThrough)
+	return r, true, nil
+}
+
+// at reads the record at a block of the ring and checks that it is the next one. why: it is not.
+func (s *Scan) at(f *engine.Fiber, block uint64) (r Record, why, err error) {
+	r, why, err = s.any(f, block)
+	if why != nil || err != nil {
+		return r, why, err
+	}
+	switch h := &r.Header; {
+	case h.Sequence != s.seq:
+		why = fmt.Errorf("record %d stands where %d should", h.Sequence, s.seq)
+	case h.PrecedingCrc != s.crc:
+		why = fmt.Errorf("record %d follows a record with crc %#x, the one before it has %#x", h.Sequence, h.PrecedingCrc, s.crc)
+	}
+	return r, why, nil
+}
+
+// any reads whatever valid record of this mount stands at a block.
+func (s *Scan) any(f *engine.Fiber, block uint64) (r Record, why, err error) {
+	b, err := s.window(f, block, 1)
+	if err != nil {
+		return r, nil, err
+	}
+	r.Place = s.place(block, 1)
+	if r.Header, why = format.DecodeJournalHeader(r.Place, b, s.super.Journal.Len, s.super.JournalRecord); why != nil {
+		return r, why, nil
+	}
+	h := &r.Header
+	if h.Store != s.super.Store || h.Mount != s.super.Mount || h.Position != block {
+		return r, fmt.Errorf("record of store %v, mount %v, position %d", h.Store, h.Mount, h.Position), nil
+	}
+	if b, err = s.window(f, block, uint64(h.Blocks())); err != nil {
+		return r, nil, err
+	}
+	r.Place = s.place(block, uint64(h.Blocks()))
+	r.Payload, why = format.VerifyJournal(r.Place, h, b)
+	return r, why, nil
+}
+
+func (s *Scan) place(block, n uint64) format.Place {
+	e := format.Extent{Start: s.super.Journal.Start + format.BlockNo(block), Len: format.BlockCount(n)}
+	return format.Place{Device: s.name, Extent: e}
+}
+
+// window returns n blocks of the ring, reading ahead as far as the buffer goes.
+func (s *Scan) window(f *engine.Fiber, block, n uint64) ([]byte, error) {
+	if block < s.from || block+n > s.from+s.n {
+		s.from, s.n = block, min(uint64(len(s.buf))/format.BlockBytes, uint64(s.super.Journal.Len)-block)
+		if n > s.n {
+			return nil, fmt.Errorf("journal: record of %d blocks, window of %d", n, s.n)
+		}
+		p := s.buf[:s.n*format.BlockBytes]
+		if err := s.dev.Read(f, p, int64(s.super.Journal.Start+format.BlockNo(block))*format.BlockBytes); err != nil {
+			s.n = 0
+			return nil, err
+		}
+	}
+	at := (block - s.from) * format.BlockBytes
+	return s.buf[at : at+n*format.BlockBytes], nil
+}
+
+// Proof is a record behind the end of the log that shows that the record which ended it had been durable.
+type Proof struct {
+	Record uint64
+	Why    string
+}
+
+// Rotten looks behind the end of the log for a proof that the end is not where a crash left it. At most two records were in flight, so
+// whatever proves anything begins within four of the longest ones.
+func (s *Scan) Rotten(f *engine.Fiber) (p Proof, found bool, err error) {
+	reach := min(4*uint64(format.BlocksFor(int64(s.super.JournalRecord))), uint64(s.super.Journal.Len))
+	for i := uint64(0); i < reach; i++ {
+		block := (s.next + i) % uint64(s.super.Journal.Len)
+		if p, found, err = s.proofAt(f, block); found || err != nil {
+			return p, found, err
+		}
+	}
+	for block := uint64(0); block < reach && s.next != 0; block++ { // the log may go on at the beginning of the ring
+		if p, found, err = s.proofAt(f, block); found || err != nil {
+			return p, found, err
+		}
+	}
+	return p, false, nil
+}
+
+func (s *Scan) proofAt(f *engine.Fiber, block uint64) (p Proof, found bool, err error) {
+	r, why, err := s.any(f, block)
+	if why != nil || err != nil {
+		return p, false, err
+	}
+	h := &r.Header
+	switch {
+	case h.Epoch > s.super.Epoch:
+		return Proof{h.Sequence, fmt.Sprintf("it names superblock %d, the newest to be found is %d", h.Epoch, s.super.Epoch)}, true, nil
+	case h.Sequence > s.seq && h.FlushedThrough >= s.seq:
+		return Proof{h.Sequence, fmt.Sprintf("it says that everything through %d was durable", h.FlushedThrough)}, true, nil
+	}
+	return p, false, nil
+}
+
+// Why tells what stands where the next record should, Sequence which one that is, Block where.
+func (s *Scan) Why() error       { return s.why }
+func (s *Scan) Sequence() uint64 { return s.seq }
+func (s *Scan) Block() uint64    { return s.next }
+
+// LastCrc is the crc of the last record, which the next one names.
+func (s *Scan) LastCrc() uint32 { return s.crc }
+
+// Durable is the last record that some other record says was durable.
+func (s *Scan) Durable() uint64 { return s.maxFlush }

@@ -1,0 +1,174 @@
+package storage
+
+import (
+	"bytes"
+	"fmt"
+
+	"basalt/engine/arena"
+
+	"github.com/google/btree"
+)
+
+// What an item of the delta says about its key.
+const (
+	itemPut   uint8 = iota // the value stands in the slab
+	itemDel                // the key is gone
+	itemDirty              // an extent of one block that is in memory only: val is its index in layer.dirty
+)
+
+// item is one key of a delta, without a pointer: 32 bytes in the nodes of the tree.
+type item struct {
+	order uint64 // when it was written, counted in changes of this layer; a tombstone hides what is older than itself
+	key   slabRef
+	val   slabRef // or the index of the dirty block
+	vlen  uint32
+	klen  uint16
+	what  uint8
+
+	// settled: whoever wrote this item has taken care of what the layers below said about the key. It matters for extents: the blocks of
+	// an entry below were freed then, so the fold must not free them again when a tombstone covers the key. An item that was first
+	// written under a tombstone is not settled: the tombstone did away with the entry below, and the fold frees what that named.
+	settled bool
+}
+
+// probeRef marks the item that stands for layer.probe. No slab is so long that this would be a place in it.
+const probeRef = ^slabRef(0)
+
+// dirtyBlock is a block of an object that was written in part: its whole content, which fold writes out.
+type dirtyBlock struct {
+	buf    arena.Buf
+	dead   bool // the transaction that made it was undone
+	home   BlockNo
+	crc    uint32 // of the content as fold wrote it to home
+	done   bool   // fold has given it a home
+	orphan bool   // a transaction after the freeze did away with it
+}
+
+const (
+	layerDegree   = 32
+	itemHeapBytes = 48 // what an item costs in tree nodes that are two thirds full, on average
+)
+
+// memory is what the keys and values of a layer and of its clones stand in. It dies with the last of them.
+type memory struct {
+	slab  *slab
+	probe []byte // the key that probeRef stands for
+	dirty []dirtyBlock
+	refs  int
+}
+
+func (m *memory) key(ref slabRef, n uint16) []byte {
+	if ref == probeRef {
+		return m.probe
+	}
+	return m.slab.bytes(ref, int(n))
+}
+
+func (m *memory) release() {
+	if m.refs--; m.refs > 0 {
+		return
+	}
+	for i := range m.dirty {
+		if !m.dirty[i].dead {
+			m.slab.arena.Put(m.dirty[i].buf)
+		}
+	}
+	m.dirty = nil
+	m.slab.release()
+}
+
+// layer is one generation of the delta: every change since a group boundary that is not yet in the tree. The active layer changes; a
+// frozen one never does.
+type layer struct {
+	*memory
+	items       *btree.BTreeG[item]
+	tombs       tombSet
+	order       uint64 // of the last change
+	dirtyLive   int    // dirty blocks that fold must write
+	valueBlocks int    // what the values need that are too long for a leaf; overwritten ones are counted too
+	muts        uint64 // changes so far, undone ones included: a cursor over the active layer looks at it
+	extra       int    // bytes of dirty blocks
+}
+
+func newLayer(a *arena.Arena, chunkBytes int) *layer {
+	m := &memory{slab: newSlab(a, chunkBytes), refs: 1}
+	l := &layer{memory: m}
+	l.items = btree.NewG(layerDegree, func(a, b item) bool {
+		return bytes.Compare(m.key(a.key, a.klen), m.key(b.key, b.klen)) < 0
+	})
+	l.tombs.init(l)
+	return l
+}
+
+// clone is the layer as it is now, in O(1): the nodes of the trees are shared until one side changes them.
+func (l *layer) clone() *layer {
+	l.refs++
+	c := &layer{memory: l.memory, items: l.items.Clone(), order: l.order, muts: l.muts}
+	c.tombs = tombSet{l: c, tree: l.tombs.tree.Clone()}
+	c.tombs.bind()
+	return c
+}
+
+func (l *layer) keyOf(it *item) []byte { return l.key(it.key, it.klen) }
+func (l *layer) valOf(it *item) []byte { return l.slab.bytes(it.val, int(it.vlen)) }
+
+// bytes is what the layer counts against the limit of the delta.
+func (l *layer) bytes() int {
+	return l.slab.next + l.extra + (l.items.Len()+l.tombs.len())*itemHeapBytes
+}
+
+func (l *layer) empty() bool { return l.items.Len() == 0 && l.tombs.len() == 0 }
+
+// get finds the layer's own word about key: an item, or a tombstone (item.what == itemDel), or nothing.
+func (l *layer) get(key []byte) (item, bool) {
+	l.probe = key
+	it, ok := l.items.Get(item{key: probeRef})
+	if l.tombs.len() == 0 {
+		return it, ok
+	}
+	if t, covered := l.tombs.at(key); covered && (!ok || it.order < t.order) {
+		return item{what: itemDel, order: t.order}, true
+	}
+	return it, ok
+}
+
+// exact finds the item with that key, hidden by a tombstone or not.
+func (l *layer) exact(key []byte) (item, bool) {
+	l.probe = key
+	return l.items.Get(item{key: probeRef})
+}
+
+// put makes key an item. val is copied. It returns the new item and the one it replaced.
+func (l *layer) put(key, val []byte, what uint8, index uint32, settled bool) (now, old item, had bool, err error) {
+	if len(key) > maxTreeKey {
+		panic(fmt.Sprintf("storage: delta key of %d bytes", len(key)))
+	}
+	pad := (len(key) + slabUnit - 1) &^ (slabUnit - 1)
+	ref, mem, err := l.slab.alloc(pad + len(val))
+	if err != nil {
+		return now, old, false, err
+	}
+	copy(mem, key)
+	copy(mem[pad:], val)
+	now = item{key: ref, val: ref + slabRef(pad/slabUnit), klen: uint16(len(key)), what: what, vlen: uint32(len(val)), settled: settled}
+	if what == itemDirty {
+		now.val = slabRef(index)
+	}
+	l.order++
+	l.muts++
+	now.order = l.order
+	old, had = l.items.ReplaceOrInsert(now)
+	return now, old, had, nil
+}
+
+// unput takes back a put: the last change first.
+func (l *layer) unput(now, old item, had bool) {
+	l.muts++
+	if had {
+		l.items.ReplaceOrInsert(old)
+		return
+	}
+	if _, ok := l.items.Delete(now); !ok {
+		panic("storage: undo of a key that is not there")
+	}
+}

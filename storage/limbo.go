@@ -1,0 +1,100 @@
+package storage
+
+import "fmt"
+
+// limbo is every block that was freed and may not be reused yet. What transactions free is fresh; a checkpoint takes it with the delta that
+// freed it; when its superblock is durable, nothing durable needs the blocks any more; and when no reader that began before holds them,
+// they are free.
+type limbo struct {
+	fresh  []Extent // freed by transactions that are not in a fold yet
+	frozen []Extent // freed by the transactions being folded, and by the fold
+	held   []heldBatch
+	pins   []epochPins
+	blocks uint64 // in fresh, frozen and held
+}
+
+// heldBatch is what superblock epoch released. Readers that began under an older one may still hold it.
+type heldBatch struct {
+	epoch  uint64
+	blocks []Extent
+}
+
+type epochPins struct {
+	epoch uint64
+	n     int
+}
+
+func (l *limbo) add(e Extent) {
+	l.fresh = appendExtent(l.fresh, e)
+	l.blocks += uint64(e.Len)
+}
+
+// appendExtent appends e, or makes the last extent longer.
+func appendExtent(list []Extent, e Extent) []Extent {
+	if i := len(list) - 1; i >= 0 && list[i].End() == e.Start {
+		list[i].Len += e.Len
+		return list
+	}
+	return append(list, e)
+}
+
+// freeze gives what is fresh to the checkpoint that begins now.
+func (l *limbo) freeze() {
+	if len(l.frozen) != 0 {
+		panic("storage: two checkpoints at a time")
+	}
+	l.frozen, l.fresh = l.fresh, nil
+}
+
+// addFrozen notes a block that the fold does not need any more.
+func (l *limbo) addFrozen(e Extent) {
+	l.frozen = appendExtent(l.frozen, e)
+	l.blocks += uint64(e.Len)
+}
+
+// release says that superblock epoch is durable and does not need what was frozen.
+func (l *limbo) release(epoch uint64) {
+	if len(l.frozen) > 0 {
+		l.held = append(l.held, heldBatch{epoch, l.frozen})
+	}
+	l.frozen = nil
+}
+
+// pin holds everything that the superblock of that epoch names.
+func (l *limbo) pin(epoch uint64) uint64 {
+	if i := len(l.pins) - 1; i >= 0 && l.pins[i].epoch == epoch {
+		l.pins[i].n++
+	} else {
+		if i >= 0 && l.pins[i].epoch > epoch {
+			panic(fmt.Sprintf("storage: pin of epoch %d after %d", epoch, l.pins[i].epoch))
+		}
+		l.pins = append(l.pins, epochPins{epoch, 1})
+	}
+	return epoch
+}
+
+// unpin ends a pin.
+func (l *limbo) unpin(epoch uint64) {
+	for i := range l.pins {
+		if p := &l.pins[i]; p.epoch == epoch {
+			if p.n--; p.n == 0 {
+				l.pins = append(l.pins[:i], l.pins[i+1:]...)
+			}
+			return
+		}
+	}
+	panic(fmt.Sprintf("storage: epoch %d is not pinned", epoch))
+}
+
+// pop takes a batch that nobody holds any more.
+func (l *limbo) pop() ([]Extent, bool) {
+	if len(l.held) == 0 || len(l.pins) > 0 && l.pins[0].epoch < l.held[0].epoch {
+		return nil, false
+	}
+	b := l.held[0]
+	l.held = append(l.held[:0], l.held[1:]...)
+	for _, e := range b.blocks {
+		l.blocks -= uint64(e.Len)
+	}
+	return b.blocks, true
+}

@@ -1,0 +1,138 @@
+package storage
+
+import (
+	"fmt"
+
+	"basalt/engine/arena"
+	"basalt/storage/format"
+)
+
+const (
+	blockSize = format.BlockBytes
+
+	// KeyMax bounds a user key: collection and kind stand before it in the tree.
+	KeyMax = format.KeyBytesMax - 3
+
+	// ObjectNameMax bounds an object's name: it stands in every extent key.
+	ObjectNameMax = format.NameBytesMax
+
+	// ValueMax bounds a value; above 1 KiB it lives out of line.
+	ValueMax = format.ValueBytesMax
+
+	// extentBlocksMax: so that the extent record which covers a block is found by a short forward scan.
+	extentBlocksMax = format.ExtentBlocksMax
+
+	// ObjectBytesMax: block offsets are 8 bytes, sizes must not overflow when rounded up.
+	ObjectBytesMax = 1 << 62
+
+	groupsInFlightMax = 2
+)
+
+// FormatOptions describe a new store. Zero values mean the defaults.
+type FormatOptions struct {
+	UUID         [16]byte // of the device; all zero is refused
+	Slices       int      // one per shard; default 1
+	JournalBytes int64    // per slice; default 1/64 of the slice, at least 64 MiB, at most 1 GiB
+	NodeBytes    int      // 8 or 16 KiB; default 16 KiB
+}
+
+// Options hold every limit of a mounted store, so that a simulation can run with tiny ones. Zero values mean the defaults.
+type Options struct {
+	ReadOnly bool // replays in memory and never writes
+
+	CacheBytes      int   // tree nodes; default 64 MiB
+	DeltaBytesMax   int   // active and frozen delta together; a checkpoint starts at half of it; default 256 MiB
+	SlabChunkBytes  int   // the unit in which a delta takes arena memory; default 256 KiB
+	TxnRecordMax    int   // journal bytes of one transaction; default 512 KiB
+	TxnDataMax      int   // bytes of whole blocks of one transaction; default 4 MiB
+	GroupRecordMax  int   // bytes of one journal record; default 1 MiB
+	GroupDataMax    int   // bytes of whole blocks of one group; default 8 MiB
+	GroupStartBytes int   // a group starts without anybody waiting when so much is pending; default 1 MiB
+	GroupDelayNs    int64 // and at the latest so long after its first transaction; default 100 ms
+	RunBlocks       int   // blocks that a group takes from the allocator at once; default 256
+	LimboShare      int   // limbo above 1/LimboShare of the slice starts a checkpoint; default 16
+	TurnBudgetNs    int64 // background work per turn; default 200 µs
+	ExactBlocksMax  int   // objects with more blocks are punched lazily, their block count becomes an upper bound; default 1024
+
+}
+
+func (o Options) withDefaults() Options {
+	set := func(p *int, v int) {
+		if *p == 0 {
+			*p = v
+		}
+	}
+	set(&o.CacheBytes, 64<<20)
+	set(&o.DeltaBytesMax, 256<<20)
+	set(&o.SlabChunkBytes, 256<<10)
+	set(&o.TxnRecordMax, 512<<10)
+	set(&o.TxnDataMax, 4<<20)
+	set(&o.GroupRecordMax, 1<<20)
+	set(&o.GroupDataMax, 8<<20)
+	set(&o.GroupStartBytes, 1<<20)
+	set(&o.RunBlocks, 256)
+	set(&o.LimboShare, 16)
+	set(&o.ExactBlocksMax, 1024)
+	if o.GroupDelayNs == 0 {
+		o.GroupDelayNs = 100e6
+	}
+	if o.TurnBudgetNs == 0 {
+		o.TurnBudgetNs = 200e3
+	}
+	return o
+}
+
+// validate refuses limits that contradict each other.
+func (o *Options) validate() error {
+	const node = 32 << 10
+	switch {
+	case o.GroupRecordMax > arena.BlockMax || o.GroupRecordMax%format.BlockBytes != 0:
+		return fmt.Errorf("storage: GroupRecordMax is %d, possible are whole blocks up to %d", o.GroupRecordMax, arena.BlockMax)
+	case o.TxnRecordMax < format.BlockBytes || o.TxnRecordMax > o.GroupRecordMax/2:
+		return fmt.Errorf("storage: TxnRecordMax is %d, possible is %d to half of GroupRecordMax, which is %d", o.TxnRecordMax, format.BlockBytes, o.GroupRecordMax)
+	case o.TxnDataMax < format.BlockBytes || o.TxnDataMax > o.GroupDataMax:
+		return fmt.Errorf("storage: TxnDataMax is %d, possible is %d to GroupDataMax, which is %d", o.TxnDataMax, format.BlockBytes, o.GroupDataMax)
+	case o.SlabChunkBytes < 2*o.TxnRecordMax && o.SlabChunkBytes < 2*ValueMax || o.SlabChunkBytes&(o.SlabChunkBytes-1) != 0 || o.SlabChunkBytes > arena.BlockMax:
+		return fmt.Errorf("storage: SlabChunkBytes is %d, it must be a power of two that holds any value", o.SlabChunkBytes)
+	case o.DeltaBytesMax < 2*o.SlabChunkBytes:
+		return fmt.Errorf("storage: DeltaBytesMax is %d, less than two slab chunks of %d", o.DeltaBytesMax, o.SlabChunkBytes)
+	case o.RunBlocks < 1 || o.LimboShare < 1 || o.CacheBytes < 8*node:
+		return fmt.Errorf("storage: RunBlocks %d, LimboShare %d or CacheBytes %d is out of range", o.RunBlocks, o.LimboShare, o.CacheBytes)
+	}
+	return nil
+}
+
+// fits refuses limits that do not fit the store: an empty ring must take any record, wherever its head is.
+func (o *Options) fits(s *format.Superblock) error {
+	if ring := s.Journal.Bytes(); int64(o.GroupRecordMax) > ring/2 {
+		return fmt.Errorf("storage: GroupRecordMax is %d, more than half of the journal of %d bytes", o.GroupRecordMax, ring)
+	}
+	return nil
+}
+
+func (o FormatOptions) withDefaults() (FormatOptions, error) {
+	if o.Slices == 0 {
+		o.Slices = 1
+	}
+	if o.NodeBytes == 0 {
+		o.NodeBytes = format.NodeBytesDefault
+	}
+	switch {
+	case o.UUID == [16]byte{}:
+		return o, fmt.Errorf("storage: a device needs a UUID")
+	case !format.ValidNodeBytes(o.NodeBytes):
+		return o, fmt.Errorf("storage: nodes of %d bytes are not possible", o.NodeBytes)
+	case o.JournalBytes%format.BlockBytes != 0 || o.JournalBytes < 0:
+		return o, fmt.Errorf("storage: a journal of %d bytes is not a number of blocks", o.JournalBytes)
+	}
+	return o, nil
+}
+
+// journalBlocks is the length of the journal of a slice of so many blocks.
+func (o *FormatOptions) journalBlocks(blocks uint64) BlockCount {
+	if o.JournalBytes != 0 {
+		return BlockCount(o.JournalBytes / format.BlockBytes)
+	}
+	const mib = 1 << 20 / format.BlockBytes
+	return BlockCount(min(max(blocks/64, 64*mib), 1024*mib))
+}

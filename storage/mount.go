@@ -1,0 +1,311 @@
+package storage
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+
+	"basalt/engine"
+	"basalt/engine/arena"
+	"basalt/engine/device"
+	"basalt/storage/alloc"
+	"basalt/storage/btree"
+	"basalt/storage/format"
+	"basalt/storage/journal"
+)
+
+// MountReport is what a mount found.
+type MountReport struct {
+	Epoch        uint64   // of the superblock that it started from
+	Clean        bool     // it was unmounted
+	Bad          []string // copies of the label and of superblocks that cannot be read
+	Records      uint64   // replayed
+	Transactions uint64
+	Cut          string // why the log ends where it does
+	MapRebuilt   string // why the space map was rebuilt from the tree; empty: it was not
+}
+
+// Mount opens a slice: it finds the newest valid superblock, replays the journal, and makes a superblock of its own durable before it
+// returns, so that no record of another life is ever replayed. With Options.ReadOnly it writes nothing.
+func Mount(f *engine.Fiber, h *device.Handle, slice int, opt Options) (*Store, *MountReport, error) {
+	opt = opt.withDefaults()
+	if err := opt.validate(); err != nil {
+		return nil, nil, err
+	}
+	rep := &MountReport{}
+	s, err := open(f, h, slice, opt, rep)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := s.recover(f, rep); err != nil {
+		s.discard()
+		return nil, rep, err
+	}
+	if opt.ReadOnly {
+		return s, rep, nil
+	}
+	s.super.Mount = mountID(&s.super, f.Turn().Wall())
+	s.super.JournalRecord = uint32(opt.GroupRecordMax)
+	if err := s.makeCheckpoint(f); err != nil {
+		s.discard()
+		return nil, rep, err
+	}
+	if err := f.Turn().Go("checkpoint", s.runCheckpoints); err != nil {
+		s.discard()
+		return nil, rep, err
+	}
+	return s, rep, nil
+}
+
+// open reads label and superblock and makes a store of them that knows nothing yet of the journal.
+func open(f *engine.Fiber, h *device.Handle, slice int, opt Options, rep *MountReport) (*Store, error) {
+	a := f.Reactor().Arena()
+	label, err := readLabel(f, h, rep)
+	if err != nil {
+		return nil, err
+	}
+	if slice < 0 || slice >= int(label.Slices) {
+		return nil, fmt.Errorf("storage: %s has %d slices, none is number %d", h.Name(), label.Slices, slice)
+	}
+	super, err := newestSuper(f, h, label, slice, rep)
+	if err != nil {
+		return nil, err
+	}
+	if err := opt.fits(super); err != nil {
+		return nil, err
+	}
+	s := &Store{opt: opt, dev: h, name: h.Name(), arena: a, super: *super, colls: &collSet{}}
+	s.supers = format.SuperPlaces(label.Slice(slice)[0])
+	s.space = format.DataExtents(label.Slice(slice), super.DataStart)
+	s.pool = int(super.NodeBytes) / format.BlockBytes
+	s.tx.s = s
+	s.tree = btree.New(btree.Config{
+		Device: h, Name: s.name, Arena: a, Store: super.Store, NodeBytes: int(super.NodeBytes), Space: s.space,
+		CacheBytes: int64(opt.CacheBytes),
+	})
+	s.active = newLayer(a, opt.SlabChunkBytes)
+	if err := s.takeMemory(); err != nil {
+		s.discard()
+		return nil, err
+	}
+	rep.Epoch, rep.Clean = super.Epoch, super.Flags&format.SuperClean != 0
+	return s, nil
+}
+
+// takeMemory gets the record buffers: one for each group that can exist, and one to cut a record.
+func (s *Store) takeMemory() error {
+	for range groupsInFlightMax + 1 {
+		buf, err := s.arena.Get(s.opt.GroupRecordMax)
+		if err != nil {
+			return fmt.Errorf("storage: journal buffers of %d bytes: %w", s.opt.GroupRecordMax, err)
+		}
+		g := &group{record: buf, mem: s.arena.Bytes(buf)}
+		g.reset()
+		s.spare = append(s.spare, g)
+	}
+	buf, err := s.arena.Get(s.opt.GroupRecordMax)
+	if err != nil {
+		return fmt.Errorf("storage: journal buffers of %d bytes: %w", s.opt.GroupRecordMax, err)
+	}
+	s.spareRec, s.spareMem = buf, s.arena.Bytes(buf)
+	s.open, s.spare = s.spare[0], s.spare[1:]
+	s.startPipe(s.super.NextTxn-1, s.super.Start.Sequence-1, s.super.Start.Position, s.super.Start.PrecedingCrc)
+	return nil
+}
+
+// startPipe begins after transaction txn and record, with an empty ring.
+func (s *Store) startPipe(txn, record, block uint64, crc uint32) {
+	rules := journal.Rules{InFlightMax: groupsInFlightMax, StartBytes: s.opt.GroupStartBytes, DelayNs: s.opt.GroupDelayNs}
+	s.open.reset()
+	s.pipe = journal.NewPipeline(rules, txn, record, &s.open.Group)
+	s.ring = journal.NewRing(uint64(s.super.Journal.Len), block)
+	s.lastCrc = crc
+}
+
+// recover brings the store to the state of the last committed transaction, in memory.
+func (s *Store) recover(f *engine.Fiber, rep *MountReport) error {
+	if err := s.readMap(f, rep); err != nil {
+		return err
+	}
+	if err := s.findCollections(f); err != nil {
+		return err
+	}
+	return s.replay(f, rep)
+}
+
+// readMap loads the space map that the superblock names. A map that cannot be read is rebuilt: what the tree does not name is free.
+func (s *Store) readMap(f *engine.Fiber, rep *MountReport) error {
+	err := s.loadMap(f)
+	if err != nil {
+		if s.super.Map.Region == format.MapNone || format.IsCorrupt(err) {
+			rep.MapRebuilt = err.Error()
+			err = s.rebuildMap(f)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	var total uint64
+	for _, e := range s.space {
+		total += uint64(e.Len)
+	}
+	s.treeBlocks = total - s.alloc.FreeBlocks() // at most; what the folds take and give is counted from here
+	return nil
+}
+
+func (s *Store) loadMap(f *engine.Fiber) error {
+	m := s.super.Map
+	if m.Region == format.MapNone {
+		return fmt.Errorf("superblock %d has no space map", s.super.Epoch)
+	}
+	place := s.super.SpaceMap[m.Region]
+	place.Len = format.BlocksFor(int64(m.Bytes))
+	all := make([]byte, 0, place.Bytes())
+	buf, err := s.arena.Get(min(mapChunk, int(place.Bytes())))
+	if err != nil {
+		return err
+	}
+	defer s.arena.Put(buf)
+	mem := s.arena.Bytes(buf)
+	for off := int64(0); off < place.Bytes(); {
+		n := min(int64(len(mem)), place.Bytes()-off)
+		if err := s.dev.Read(f, mem[:n:n], place.Offset()+off); err != nil {
+			return err
+		}
+		all, off = append(all, mem[:n]...), off+n
+	}
+	at := format.Place{Device: s.name, Extent: place}
+	a, h, err := alloc.DecodeMap(at, all[:m.Bytes], s.space, BlockCount(s.pool))
+	if err != nil {
+		return err
+	}
+	if h.Store != s.super.Store || h.Epoch != s.super.Epoch || h.Crc != m.Crc {
+		return &format.CorruptError{Place: format.Place{Device: s.name, Extent: place}, What: "space map identity",
+			Want: fmt.Sprintf("epoch %d, crc %#x", s.super.Epoch, m.Crc), Got: fmt.Sprintf("epoch %d, crc %#x", h.Epoch, h.Crc)}
+	}
+	s.alloc = a
+	return nil
+}
+
+// rebuildMap walks the whole tree.
+func (s *Store) rebuildMap(f *engine.Fiber) error {
+	s.alloc = alloc.New(s.space, BlockCount(s.pool))
+	for _, e := range s.space {
+		s.alloc.Free(e)
+	}
+	claim := func(e Extent, what string) error {
+		if !s.alloc.Claim(e) {
+			return &format.CorruptError{Place: format.Place{Device: s.name, Extent: e}, What: what, Want: "blocks that nothing else names", Got: "blocks named twice"}
+		}
+		return nil
+	}
+	return s.tree.Walk(f, s.super.Tree, btree.Visitor{
+		Node:  func(e Extent, _ format.ChildPtr, _ int) error { return claim(e, "tree node") },
+		Value: func(_ []byte, v format.ValueExtent) error { return claim(v.Extent(), "value extent") },
+		Entry: func(key, val []byte, out bool) error {
+			if format.Kind(key[2]) != format.KindExtent {
+				return nil
+			}
+			p, err := s.piece(&entry{key: key, val: val})
+			if err != nil {
+				return err
+			}
+			return claim(p.rec.Extent(), "object extent")
+		},
+		Budget: func(f *engine.Fiber) error { f.Yield(); return nil },
+	})
+}
+
+// findCollections notes which collections the tree has: their records are first in their ranges.
+func (s *Store) findCollections(f *engine.Fiber) error {
+	var pins btree.Pins
+	defer s.tree.Release(&pins)
+	cur := s.tree.Cursor(s.super.Tree)
+	var key []byte
+	for c := 0; c < 1<<16; {
+		key = format.AppendCollectionKey(key[:0], uint16(c))
+		if m := cur.Seek(key); !m.None() {
+			if err := s.tree.Load(f, m, &pins); err != nil {
+				return err
+			}
+			continue
+		}
+		s.tree.Release(&pins)
+		if !cur.Valid() {
+			return nil
+		}
+		k, err := format.DecodeKey(s.place("key"), cur.Key())
+		if err != nil {
+			return err
+		}
+		if k.Kind == format.KindCollection {
+			s.colls.flip(Coll(k.Coll))
+			c = int(k.Coll) + 1
+			continue
+		}
+		if int(k.Coll) == c {
+			c++ // keys without a collection: its record would have been first
+		} else {
+			c = int(k.Coll)
+		}
+	}
+	return nil
+}
+
+// mountID is a name that no other mount of this store ever had: its epoch is new, and the time tells two mounts apart of which one never
+// made its superblock durable.
+func mountID(super *format.Superblock, wallNs int64) (id format.UUID) {
+	h := sha256.New()
+	h.Write(super.Store[:])
+	h.Write(super.Mount[:])
+	_ = binary.Write(h, binary.LittleEndian, [2]uint64{super.Epoch + 1, uint64(wallNs)})
+	copy(id[:], h.Sum(nil))
+	return id
+}
+
+// discard gives all memory back. Nothing is in flight.
+func (s *Store) discard() {
+	put := func(b arena.Buf) {
+		if b.Valid() {
+			s.arena.Put(b)
+		}
+	}
+	for _, g := range append(append(s.spare, s.sealed...), s.open) {
+		if g != nil {
+			s.releaseRuns(g)
+			put(g.record)
+		}
+	}
+	s.spare, s.sealed, s.open = nil, nil, nil
+	put(s.spareRec)
+	s.spareRec = arena.Buf{}
+	if s.active != nil {
+		s.active.release()
+	}
+	if s.frozen != nil {
+		s.frozen.release()
+	}
+	s.tree.Close()
+}
+
+// Unmount waits for everything that is applied to be durable, folds it, and ends the store. After a failure it only ends it.
+func (s *Store) Unmount(f *engine.Fiber) error {
+	if s.closing {
+		return ErrClosed
+	}
+	s.closing = true
+	s.waitSlot.WakeAll(f.Turn())
+	var err error
+	if !s.opt.ReadOnly {
+		if err = s.Checkpoint(f); err == nil {
+			err = s.Commit(f, s.Applied())
+		}
+		s.check.stop = true
+		s.check.wake.WakeAll(f.Turn())
+		for !s.check.done || s.inFlight > 0 {
+			s.waitDrain.Wait(f)
+		}
+	}
+	s.discard()
+	return err
+}

@@ -1,0 +1,288 @@
+package storage
+
+import (
+	"bytes"
+	"sort"
+
+	"basalt/storage/format"
+)
+
+// ObjectInfo is what Stat says of an object.
+type ObjectInfo struct {
+	Size    uint64
+	Blocks  uint64 // allocated; for an object that was punched lazily (Options.ExactBlocksMax) an upper bound
+	Version uint64 // of the last transaction that changed it
+}
+
+// onodeApprox: Blocks is an upper bound.
+const onodeApprox = 1
+
+// onodeOf finds an object. The attributes alias memory that is lent like a value.
+func (tx *Tx) onodeOf(c Coll, obj []byte) (format.Onode, error) {
+	if len(obj) == 0 || len(obj) > ObjectNameMax {
+		return format.Onode{}, ErrInvalid
+	}
+	tx.key = format.AppendOnodeKey(tx.key[:0], uint16(c), obj)
+	e, ok, miss := tx.v.get(tx.key)
+	if !miss.None() {
+		return format.Onode{}, tx.missing(miss)
+	}
+	if !ok {
+		return format.Onode{}, ErrNotFound
+	}
+	return format.DecodeOnode(tx.s.place("onode"), e.val, len(e.val) > format.OnodeHeaderBytes)
+}
+
+// onodeFor finds an object, or starts a new one.
+func (tx *Tx) onodeFor(c Coll, obj []byte) (format.Onode, error) {
+	o, err := tx.onodeOf(c, obj)
+	if err == ErrNotFound {
+		return format.Onode{}, nil
+	}
+	return o, err
+}
+
+func (tx *Tx) setOnode(c Coll, obj []byte, o *format.Onode) error {
+	o.Version = uint64(tx.seq)
+	tx.node = o.Append(tx.node[:0])
+	if len(tx.node) > ValueMax {
+		return ErrTooLarge
+	}
+	tx.key = format.AppendOnodeKey(tx.key[:0], uint16(c), obj)
+	return tx.put(tx.key, tx.node, itemPut, 0)
+}
+
+// Stat describes an object.
+func (tx *Tx) Stat(c Coll, obj []byte) (ObjectInfo, error) {
+	o, err := tx.onodeOf(c, obj)
+	return ObjectInfo{Size: o.Size, Blocks: o.Blocks, Version: o.Version}, err
+}
+
+// wholeFrom: a partial block whose other bytes are known to be zero is written as a whole block from this length on; below it rides in the
+// journal, where a record of a few hundred bytes costs less than a block.
+const wholeFrom = 1024
+
+// Write puts data at off. The object comes into being, and grows, as needed. data is borrowed until Update returns.
+func (tx *Tx) Write(c Coll, obj []byte, off uint64, data []byte) error {
+	if err := tx.writable(c); err != nil {
+		return err
+	}
+	if off > ObjectBytesMax-uint64(len(data)) {
+		return ErrInvalid
+	}
+	if len(data) > tx.s.opt.TxnDataMax {
+		return ErrTooLarge
+	}
+	o, err := tx.onodeFor(c, obj)
+	if err != nil {
+		return err
+	}
+	end := off + uint64(len(data))
+	head := 0 // bytes before the first whole block
+	if in := int(off % format.BlockBytes); in != 0 || len(data) < format.BlockBytes {
+		head = min(format.BlockBytes-in, len(data))
+	}
+	tail := (len(data) - head) % format.BlockBytes // bytes behind the last one
+	if head > 0 {
+		whole, err := tx.writeWhole(c, obj, &o, off, head)
+		if err != nil {
+			return err
+		}
+		if !whole {
+			if err := tx.writePatch(c, obj, &o, off, data[:head]); err != nil {
+				return err
+			}
+			off, data = off+uint64(head), data[head:]
+		}
+	}
+	var rest []byte
+	if tail > 0 {
+		whole, err := tx.writeWhole(c, obj, &o, end-uint64(tail), tail)
+		if err != nil {
+			return err
+		}
+		if !whole {
+			data, rest = data[:len(data)-tail], data[len(data)-tail:]
+		}
+	}
+	if len(data) > 0 {
+		if err := tx.writeBlocks(c, obj, &o, off, data); err != nil {
+			return err
+		}
+	}
+	if len(rest) > 0 {
+		if err := tx.writePatch(c, obj, &o, end-uint64(tail), rest); err != nil {
+			return err
+		}
+	}
+	o.Size = max(o.Size, end)
+	return tx.setOnode(c, obj, &o)
+}
+
+// writeWhole decides whether n bytes at off, which are less than a block, become a whole one: if the rest of the block is known to be zero.
+func (tx *Tx) writeWhole(c Coll, obj []byte, o *format.Onode, off uint64, n int) (bool, error) {
+	if n < wholeFrom {
+		return false, nil
+	}
+	b := off / format.BlockBytes
+	if err := tx.collect(c, obj, b, b+1); err != nil {
+		return false, err
+	}
+	if len(tx.recs) == 0 {
+		return true, nil
+	}
+	return !tx.recs[0].isDirty && off%format.BlockBytes == 0 && off+uint64(n) >= o.Size, nil
+}
+
+// writePatch changes a part of one block. Only the part rides in the journal.
+func (tx *Tx) writePatch(c Coll, obj []byte, o *format.Onode, off uint64, p []byte) error {
+	if err := tx.log(&format.Op{Kind: format.OpPatch, Coll: uint16(c), Name: obj, Off: off, Val: p}); err != nil {
+		return err
+	}
+	return tx.patch(c, obj, o, off, p, len(p))
+}
+
+// Truncate sets the size of an object, which comes into being as needed. What lies behind the new size reads as zero if it grows again.
+func (tx *Tx) Truncate(c Coll, obj []byte, size uint64) error {
+	if err := tx.writable(c); err != nil {
+		return err
+	}
+	if size > ObjectBytesMax {
+		return ErrInvalid
+	}
+	o, err := tx.onodeFor(c, obj)
+	if err != nil {
+		return err
+	}
+	if err := tx.log(&format.Op{Kind: format.OpTruncate, Coll: uint16(c), Name: obj, Size: size}); err != nil {
+		return err
+	}
+	if size < o.Size {
+		tx.shrank = true
+		if in := int(size % format.BlockBytes); in != 0 {
+			n := min(format.BlockBytes-in, int(min(o.Size-size, format.BlockBytes)))
+			if err := tx.zero(c, obj, &o, size, n); err != nil {
+				return err
+			}
+		}
+		if err := tx.cutBlocks(c, obj, &o, blocksUp(size), blockOffMax); err != nil {
+			return err
+		}
+	}
+	o.Size = size
+	return tx.setOnode(c, obj, &o)
+}
+
+// Punch makes n bytes at off a hole. The size stays.
+func (tx *Tx) Punch(c Coll, obj []byte, off, n uint64) error {
+	if err := tx.writable(c); err != nil {
+		return err
+	}
+	o, err := tx.onodeOf(c, obj)
+	if err != nil {
+		return err
+	}
+	if off >= o.Size || n == 0 {
+		return nil
+	}
+	n = min(n, o.Size-off)
+	if err := tx.log(&format.Op{Kind: format.OpPunch, Coll: uint16(c), Name: obj, Off: off, Len: n}); err != nil {
+		return err
+	}
+	tx.shrank = true
+	end := off + n
+	if in := int(off % format.BlockBytes); in != 0 {
+		k := min(format.BlockBytes-in, int(min(n, format.BlockBytes)))
+		if err := tx.zero(c, obj, &o, off, k); err != nil {
+			return err
+		}
+		off += uint64(k)
+	}
+	if in := int(end % format.BlockBytes); in != 0 && end > off && end < o.Size {
+		if err := tx.zero(c, obj, &o, end-uint64(in), in); err != nil {
+			return err
+		}
+		end -= uint64(in)
+	} else if end == o.Size {
+		end = blocksUp(end) * format.BlockBytes // nothing of the last block is left
+	}
+	if lo, hi := blocksUp(off), end/format.BlockBytes; lo < hi {
+		if err := tx.cutBlocks(c, obj, &o, lo, hi); err != nil {
+			return err
+		}
+	}
+	return tx.setOnode(c, obj, &o)
+}
+
+// Remove deletes an object with everything it has.
+func (tx *Tx) Remove(c Coll, obj []byte) error {
+	if err := tx.writable(c); err != nil {
+		return err
+	}
+	o, err := tx.onodeOf(c, obj)
+	if err != nil {
+		return err
+	}
+	if err := tx.log(&format.Op{Kind: format.OpRemove, Coll: uint16(c), Name: obj}); err != nil {
+		return err
+	}
+	tx.shrank = true
+	if err := tx.cutBlocks(c, obj, &o, 0, blockOffMax); err != nil {
+		return err
+	}
+	tx.key = format.AppendOnodeKey(tx.key[:0], uint16(c), obj)
+	return tx.put(tx.key, nil, itemDel, 0)
+}
+
+// GetAttr is an attribute of an object, lent until the closure returns.
+func (tx *Tx) GetAttr(c Coll, obj, name []byte) ([]byte, error) {
+	o, err := tx.onodeOf(c, obj)
+	if err != nil {
+		return nil, err
+	}
+	if i, ok := findAttr(o.Attrs, name); ok {
+		return o.Attrs[i].Val, nil
+	}
+	return nil, ErrNotFound
+}
+
+// SetAttr sets an attribute of an object, which comes into being as needed. A nil val removes the attribute.
+func (tx *Tx) SetAttr(c Coll, obj, name, val []byte) error {
+	if err := tx.writable(c); err != nil {
+		return err
+	}
+	if len(name) == 0 || len(name) > format.AttrNameBytesMax {
+		return ErrInvalid
+	}
+	o, err := tx.onodeFor(c, obj)
+	if err != nil {
+		return err
+	}
+	i, ok := findAttr(o.Attrs, name)
+	op := format.Op{Kind: format.OpSetAttr, Coll: uint16(c), Name: obj, Key: name, Val: val}
+	switch {
+	case val == nil && !ok:
+		return ErrNotFound
+	case val == nil:
+		op.Kind = format.OpDeleteAttr
+		o.Attrs = append(o.Attrs[:i:i], o.Attrs[i+1:]...)
+	case ok:
+		o.Attrs[i].Val = val
+	case len(o.Attrs) == format.AttrsMax:
+		return ErrTooLarge
+	default:
+		o.Attrs = append(o.Attrs[:i:i], append([]format.Attr{{Name: name, Val: val}}, o.Attrs[i:]...)...)
+	}
+	if err := tx.log(&op); err != nil {
+		return err
+	}
+	return tx.setOnode(c, obj, &o)
+}
+
+func findAttr(attrs []format.Attr, name []byte) (int, bool) {
+	i := sort.Search(len(attrs), func(i int) bool { return bytes.Compare(attrs[i].Name, name) >= 0 })
+	return i, i < len(attrs) && bytes.Equal(attrs[i].Name, name)
+}
+
+// blocksUp is n bytes in blocks, rounded up.
+func blocksUp(n uint64) uint64 { return (n + format.BlockBytes - 1) / format.BlockBytes }

@@ -1,0 +1,271 @@
+package storage
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"basalt/engine"
+	"basalt/engine/arena"
+	"basalt/storage/format"
+	"basalt/storage/journal"
+)
+
+// recordMin is the longest record that a freshly made store may hold: it holds none.
+const recordMin = format.BlockBytes
+
+// replay applies the journal to the delta. The first look at the log finds its end, and whether the disk lost what it had promised; the
+// second one applies the records.
+func (s *Store) replay(f *engine.Fiber, rep *MountReport) error {
+	n := max(int(format.BlocksFor(int64(s.super.JournalRecord)))*format.BlockBytes, min(1<<20, arena.BlockMax))
+	n = min(n, int(s.super.Journal.Bytes()))
+	buf, err := s.arena.Get(n)
+	if err != nil {
+		return fmt.Errorf("storage: window of %d bytes on the journal: %w", n, err)
+	}
+	defer s.arena.Put(buf)
+	scan := journal.NewScan(s.dev, s.name, &s.super, s.arena.Bytes(buf))
+	records, err := s.findEnd(f, scan)
+	if err != nil {
+		return err
+	}
+	rep.Cut = scan.Why().Error()
+	scan.Rewind()
+	s.replaying = true
+	defer func() { s.replaying = false }()
+	last, crc, next := s.super.Start.Sequence-1, s.super.Start.PrecedingCrc, s.super.Start.Position
+	for ; records > 0; records-- {
+		r, ok, err := scan.Next(f)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			return &RotError{Device: s.name, Record: scan.Sequence(), Proof: scan.Sequence(), Why: "it was read a moment ago: " + scan.Why().Error()}
+		}
+		if r.Header.Sequence > scan.Durable() {
+			if err := s.verifyRecord(f, &r); err != nil {
+				if !format.IsCorrupt(err) {
+					return err
+				}
+				rep.Cut = err.Error()
+				break
+			}
+		}
+		if err := s.replayRecord(f, &r, rep); err != nil {
+			return fmt.Errorf("storage: replay of journal record %d: %w", r.Header.Sequence, err)
+		}
+		last, crc, next = r.Header.Sequence, r.Header.Crc, r.Header.Position+uint64(r.Header.Blocks())
+	}
+	s.startPipe(s.pipe.Applied(), last, next, crc)
+	return nil
+}
+
+// findEnd reads the log to its end, counts its records, and refuses a disk that rotted.
+func (s *Store) findEnd(f *engine.Fiber, scan *journal.Scan) (records int, err error) {
+	for {
+		r, ok, err := scan.Next(f)
+		if err != nil {
+			return 0, err
+		}
+		if !ok {
+			break
+		}
+		if r.Header.Epoch > s.super.Epoch {
+			return 0, &RotError{Device: s.name, Record: r.Header.Sequence, Proof: r.Header.Sequence,
+				Why: fmt.Sprintf("it names superblock %d, the newest to be found is %d", r.Header.Epoch, s.super.Epoch)}
+		}
+		records++
+	}
+	proof, rotten, err := scan.Rotten(f)
+	if err != nil {
+		return 0, err
+	}
+	if rotten {
+		return 0, &RotError{Device: s.name, Record: scan.Sequence(), Proof: proof.Record, Why: proof.Why + "; there stands: " + scan.Why().Error()}
+	}
+	return records, nil
+}
+
+// eachPiece calls fn for every piece of every write of a record.
+func eachPiece(r *journal.Record, fn func(q *format.Piece) error) error {
+	for rest := r.Payload; len(rest) > 0; {
+		_, ops, tail, err := format.NextTxn(r.Place, rest)
+		if err != nil {
+			return err
+		}
+		for rest = tail; len(ops) > 0; {
+			var op format.Op
+			if ops, err = format.NextOp(r.Place, ops, &op); err != nil {
+				return err
+			}
+			for pieces := op.Pieces; len(pieces) > 0; {
+				var q format.Piece
+				q, pieces = format.FirstPiece(pieces)
+				if err := fn(&q); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// verifyRecord reads every block that the record names. The record may have reached the device without them.
+func (s *Store) verifyRecord(f *engine.Fiber, r *journal.Record) error {
+	const step = 256
+	buf, err := s.arena.Get(step * format.BlockBytes)
+	if err != nil {
+		return err
+	}
+	defer s.arena.Put(buf)
+	mem := s.arena.Bytes(buf)
+	return eachPiece(r, func(q *format.Piece) error {
+		if !s.owns(q.Extent) {
+			return &format.CorruptError{Place: format.Place{Device: s.name, Extent: q.Extent}, What: "blocks of a journal record", Want: "inside the slice", Got: q.Extent.String()}
+		}
+		for at := 0; at < int(q.Extent.Len); at += step {
+			n := min(step, int(q.Extent.Len)-at)
+			start := q.Extent.Start + BlockNo(at)
+			if err := s.dev.Read(f, mem[:n*format.BlockBytes], int64(start)*format.BlockBytes); err != nil {
+				return err
+			}
+			for i := range n {
+				want := binary.LittleEndian.Uint32(q.Crcs[4*(at+i):])
+				if got := format.Crc(mem[i*format.BlockBytes : (i+1)*format.BlockBytes]); got != want {
+					p := format.Place{Device: s.name, Extent: Extent{Start: start + BlockNo(i), Len: 1}}
+					return format.CorruptCrc(p, fmt.Sprintf("data of journal record %d", r.Header.Sequence), want, got)
+				}
+			}
+		}
+		return nil
+	})
+}
+
+// replayRecord applies all transactions of a record. Its blocks are taken first: the group had them all at once.
+func (s *Store) replayRecord(f *engine.Fiber, r *journal.Record, rep *MountReport) error {
+	err := eachPiece(r, func(q *format.Piece) error {
+		if !s.owns(q.Extent) || !s.alloc.Claim(q.Extent) {
+			return &format.CorruptError{Place: format.Place{Device: s.name, Extent: q.Extent}, What: "blocks of a journal record", Want: "free blocks of the slice", Got: "blocks in use"}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for rest := r.Payload; len(rest) > 0; {
+		h, ops, tail, err := format.NextTxn(r.Place, rest)
+		if err != nil {
+			return err
+		}
+		if h.Txn != s.pipe.Applied()+1 {
+			return &format.CorruptError{Place: format.Place{Device: s.name, Extent: r.Place.Extent}, What: "transaction number",
+				Want: fmt.Sprint(s.pipe.Applied() + 1), Got: fmt.Sprint(h.Txn)}
+		}
+		if err := s.replayTxn(f, r.Place, ops); err != nil {
+			return fmt.Errorf("transaction %d: %w", h.Txn, err)
+		}
+		rest = tail
+		rep.Transactions++
+	}
+	rep.Records++
+	return nil
+}
+
+// replayTxn runs the operations of a transaction as Update runs a closure.
+func (s *Store) replayTxn(f *engine.Fiber, p format.Place, ops []byte) error {
+	var loaded *loadSet
+	defer func() { s.putLoadSet(loaded) }()
+	tx := &s.tx
+	for {
+		tx.begin(true, loaded)
+		err := tx.replay(p, ops)
+		if !tx.missed() && err == nil {
+			tx.finish()
+			s.open.n, s.open.txns = format.JournalHeaderBytes, 0
+			s.pipe.Apply(0, 0)
+			return nil
+		}
+		miss, block := tx.miss, tx.missBlock
+		missed := tx.missed()
+		tx.takeBack()
+		if !missed {
+			return err
+		}
+		if loaded == nil {
+			loaded = s.getLoadSet()
+		}
+		if err := s.load(f, loaded, miss, block); err != nil {
+			return err
+		}
+	}
+}
+
+func (tx *Tx) replay(p format.Place, ops []byte) error {
+	for len(ops) > 0 {
+		var op format.Op
+		rest, err := format.NextOp(p, ops, &op)
+		if err != nil {
+			return err
+		}
+		if err := tx.replayOp(&op); err != nil {
+			return err
+		}
+		ops = rest
+	}
+	return nil
+}
+
+func (tx *Tx) replayOp(op *format.Op) error {
+	c := Coll(op.Coll)
+	switch op.Kind {
+	case format.OpPut:
+		return tx.Put(c, op.Key, op.Val)
+	case format.OpDelete:
+		return tx.Delete(c, op.Key)
+	case format.OpDeleteRange:
+		return tx.DeleteRange(c, op.Key, op.Hi)
+	case format.OpWrite, format.OpPatch:
+		return tx.replayWrite(c, op)
+	case format.OpTruncate:
+		return tx.Truncate(c, op.Name, op.Size)
+	case format.OpPunch:
+		return tx.Punch(c, op.Name, op.Off, op.Len)
+	case format.OpRemove:
+		return tx.Remove(c, op.Name)
+	case format.OpSetAttr:
+		return tx.SetAttr(c, op.Name, op.Key, op.Val)
+	case format.OpDeleteAttr:
+		return tx.SetAttr(c, op.Name, op.Key, nil)
+	case format.OpCreateCollection:
+		return tx.CreateCollection(c)
+	case format.OpDeleteCollection:
+		return tx.DeleteCollection(c)
+	}
+	panic("storage: decoded operation of unknown kind")
+}
+
+// replayWrite gives an object the blocks of an OpWrite, or the bytes of an OpPatch: what Write had decided then is not decided again.
+func (tx *Tx) replayWrite(c Coll, op *format.Op) error {
+	if err := tx.writable(c); err != nil {
+		return err
+	}
+	o, err := tx.onodeFor(c, op.Name)
+	if err != nil {
+		return err
+	}
+	size := op.Size
+	if op.Kind == format.OpWrite {
+		err = tx.place(c, op.Name, &o, op.Pieces)
+	} else {
+		size = op.Off + uint64(len(op.Val))
+		if op.Off/format.BlockBytes != (size-1)/format.BlockBytes {
+			return fmt.Errorf("patch of %d bytes at %d is not inside a block", len(op.Val), op.Off)
+		}
+		err = tx.patch(c, op.Name, &o, op.Off, op.Val, len(op.Val))
+	}
+	if err != nil {
+		return err
+	}
+	tx.ops++
+	o.Size = max(o.Size, size)
+	return tx.setOnode(c, op.Name, &o)
+}

@@ -1,0 +1,85 @@
+package storage
+
+import "basalt/storage/btree"
+
+// counters only grow, except Snapshots.
+type counters struct {
+	Transactions uint64
+	Groups       uint64
+	GroupTxns    uint64 // transactions in them
+	GroupBytes   uint64 // of their records and their data
+	RecordBytes  uint64
+	Superseded   uint64 // blocks that were never written, because the same group replaced them
+	Flushes      uint64
+	Checkpoints  uint64
+	FoldBytes    uint64
+	Paced        uint64 // transactions that were delayed
+	Stalled      uint64 // and that had to wait
+	Snapshots    int64  // open ones
+}
+
+func (c *counters) sealed(g *group) {
+	c.Groups++
+	c.GroupTxns += uint64(g.txns)
+	c.GroupBytes += uint64(g.n + g.data)
+	c.RecordBytes += uint64(g.n)
+	c.Superseded += uint64(g.dropped)
+}
+
+// Stats are the counters since the mount and the gauges of this moment.
+type Stats struct {
+	counters
+	Epoch          uint64
+	Applied        Seq
+	Committed      Seq
+	GroupsInFlight int
+	JournalUsed    uint64 // blocks
+	JournalBlocks  uint64
+	DeltaBytes     int
+	DeltaBytesMax  int
+	DirtyBlocks    int
+	LimboBlocks    uint64
+	FreeBlocks     uint64
+	Blocks         uint64
+	Checkpointing  bool
+	ReadOnly       bool
+	Tree           btree.Stats
+}
+
+// Stats of the store.
+func (s *Store) Stats() Stats {
+	st := Stats{
+		counters: s.stats, Epoch: s.super.Epoch, Applied: s.Applied(), Committed: s.Committed(), GroupsInFlight: s.pipe.InFlight(),
+		JournalUsed: s.ring.Used(), JournalBlocks: s.ring.Blocks(), DeltaBytes: s.deltaBytes(), DeltaBytesMax: s.opt.DeltaBytesMax,
+		DirtyBlocks: s.active.dirtyLive, LimboBlocks: s.limbo.blocks, FreeBlocks: s.alloc.FreeBlocks(), Blocks: s.super.Blocks,
+		Checkpointing: s.check.running, ReadOnly: s.failed != nil || s.opt.ReadOnly, Tree: s.tree.Stats(),
+	}
+	if s.frozen != nil {
+		st.DirtyBlocks += s.frozen.dirtyLive
+	}
+	return st
+}
+
+// Space is what the slice has, in bytes.
+type Space struct {
+	Total     uint64 // for data, tree and reserve
+	Free      uint64 // now, or after the next checkpoint
+	Available uint64 // of that, what a transaction that only adds may use
+}
+
+// Space of the store.
+func (s *Store) Space() Space {
+	var total uint64
+	for _, e := range s.space {
+		total += uint64(e.Len)
+	}
+	free := s.alloc.FreeBlocks() + s.limbo.blocks
+	for i := range s.open.table.runs {
+		r := &s.open.table.runs[i]
+		free += uint64(r.ext.Len-r.used) + uint64(r.deadCount())
+	}
+	kept := s.deleteReserve() + s.foldBlocks(s.active)
+	avail := free - min(free, kept)
+	const b = blockSize
+	return Space{Total: total * b, Free: free * b, Available: avail * b}
+}

@@ -1,0 +1,262 @@
+// Package storage is the object store of a shard: collections of objects and of ordered keys, changed by atomic transactions, on one slice
+// of a device.
+//
+// A Store belongs to the shard's reactor; every method runs on its thread, and nothing in it is locked. What takes a *engine.Fiber may
+// suspend it; what a closure given to Update or View does never suspends.
+//
+// Invariants:
+//   - The state is the tree that the durable superblock names, under the frozen delta, under the active one. The journal holds every
+//     committed transaction that the tree does not have.
+//   - A block is free, in limbo, or named once: by the tree, by a delta, or by the fold in progress. It leaves limbo only when a durable
+//     superblock does not need it and no read or snapshot that began before holds it.
+//   - Nothing durable is overwritten but superblocks, the journal ring and the older region of the space map.
+//   - The bytes of a record are available in the ring before a transaction is applied; a checkpoint needs no journal space.
+//   - Every block is verified against its crc before anybody sees it.
+//
+// It survives: power loss at any point, with unwritten, torn and reordered writes; loss of everything in memory. It does not survive a
+// device that loses what a flush acknowledged, but it says so: by a CorruptError on the read, by a RotError on the mount. After a failed
+// write or flush it serves reads only.
+//
+// Read store.go first, then tx.go (how a closure becomes a transaction), commit.go (how it becomes durable), checkpoint.go (how it leaves
+// the journal) and mount.go.
+package storage
+
+import (
+	"basalt/engine"
+	"basalt/engine/arena"
+	"basalt/engine/device"
+	"basalt/storage/alloc"
+	"basalt/storage/btree"
+	"basalt/storage/format"
+	"basalt/storage/journal"
+)
+
+// Store is one mounted slice.
+type Store struct {
+	// Immutable after Mount.
+	opt    Options
+	dev    *device.Handle
+	name   string // of the device, for errors
+	arena  *arena.Arena
+	space  []Extent // what the allocator may give out
+	tree   *btree.Tree
+	pool   int           // blocks of a node
+	supers [2][2]BlockNo // places of the superblocks: slot, copy
+
+	// Owned by the loop.
+	super      format.Superblock // the newest that is durable
+	alloc      *alloc.Allocator
+	colls      *collSet
+	active     *layer
+	frozen     *layer // being folded, or nil
+	limbo      limbo
+	ring       journal.Ring
+	pipe       *journal.Pipeline
+	open       *group
+	sealed     []*group // in flight, oldest first
+	spare      []*group
+	spareRec   arena.Buf // room to cut a record
+	spareMem   []byte
+	lastCrc    uint32  // of the last record sealed
+	hint       BlockNo // where the next run of blocks should begin
+	tx         Tx
+	loadFree   *loadSet
+	readFree   *readOp
+	treeBlocks uint64 // of nodes and long values; an upper bound
+	check      checkpoint
+	failed     *FailedError
+	closing    bool
+	replaying  bool
+	kicked     bool // the end of this turn will look whether to seal
+	timer      bool // one is armed for the open group
+	inFlight   int  // writes and flushes of groups
+	writeFree  *groupWrite
+
+	waitCommit engine.WaitList // for something to be committed
+	waitSlot   engine.WaitList // for a group to leave, or for a checkpoint to end
+	waitDrain  engine.WaitList // for inFlight to become 0
+	onCommit   func(t *engine.Turn, committed Seq)
+	onFail     func(t *engine.Turn, err error)
+	stats      counters
+}
+
+func (s *Store) view() view {
+	return view{active: s.active, frozen: s.frozen, tree: s.tree, root: s.super.Tree}
+}
+
+func (s *Store) place(what string) format.Place { return format.Place{Device: s.name} }
+
+// owns tells whether the slice has all of e.
+func (s *Store) owns(e Extent) bool {
+	for _, o := range s.space {
+		if o.Contains(e) {
+			return true
+		}
+	}
+	return false
+}
+
+// Applied is the number of the last transaction that readers see, Committed of the last one that survives power loss.
+func (s *Store) Applied() Seq   { return Seq(s.pipe.Applied()) }
+func (s *Store) Committed() Seq { return Seq(s.pipe.Committed()) }
+
+// OnCommitted has fn called each time the number of the last committed transaction grows.
+func (s *Store) OnCommitted(fn func(t *engine.Turn, committed Seq)) { s.onCommit = fn }
+
+// OnFail has fn called once, when a write or a flush failed and the store became read-only.
+func (s *Store) OnFail(fn func(t *engine.Turn, err error)) { s.onFail = fn }
+
+// Update runs fn, which sees and changes the store through tx, as one transaction. fn may run several times; it must have no other effect,
+// and hand every error of tx up. When Update returns nil the transaction is applied; Commit waits until it is durable.
+func (s *Store) Update(f *engine.Fiber, fn func(tx *Tx) error) (Seq, error) {
+	var loaded *loadSet
+	defer func() { s.putLoadSet(loaded) }()
+	for patience := (patience{}); ; {
+		if err := s.admit(f); err != nil {
+			return 0, err
+		}
+		tx := &s.tx
+		tx.begin(true, loaded)
+		err := fn(tx)
+		if tx.missed() {
+			err = ErrMiss
+		}
+		if err == nil && tx.ops == 0 {
+			tx.takeBack()
+			return s.Applied(), nil
+		}
+		if err == nil {
+			err = s.affordable(tx)
+		}
+		if err == nil {
+			return s.apply(f.Turn(), tx), nil
+		}
+		miss, block := tx.miss, tx.missBlock
+		tx.takeBack()
+		if err == ErrMiss {
+			if loaded == nil {
+				loaded = s.getLoadSet()
+			}
+			err = s.load(f, loaded, miss, block)
+		} else {
+			err = s.makeRoom(f, err, &patience)
+		}
+		if err != nil {
+			return 0, err
+		}
+	}
+}
+
+// View runs fn on the state of this moment. fn may run several times, and must hand every error of tx up.
+func (s *Store) View(f *engine.Fiber, fn func(tx *Tx) error) error {
+	if s.closing {
+		return ErrClosed
+	}
+	var loaded *loadSet
+	defer func() { s.putLoadSet(loaded) }()
+	for {
+		tx := &s.tx
+		tx.begin(false, loaded)
+		if err := fn(tx); !tx.missed() {
+			return err
+		}
+		miss, block := tx.miss, tx.missBlock
+		if loaded == nil {
+			loaded = s.getLoadSet()
+		}
+		if err := s.load(f, loaded, miss, block); err != nil {
+			return err
+		}
+	}
+}
+
+// apply makes the transaction visible for good and gives it to the open group.
+func (s *Store) apply(t *engine.Turn, tx *Tx) Seq {
+	g := s.open
+	grown := g.n - tx.markRec + g.data - tx.markData
+	seq := tx.finish()
+	if got := s.pipe.Apply(grown, t.Now()); got != uint64(seq) {
+		panic("storage: transaction numbers went apart")
+	}
+	s.stats.Transactions++
+	s.considerCheckpoint(t)
+	switch {
+	case s.pipe.Ready(t.Now()):
+		s.kick(t)
+	case !s.timer:
+		s.timer = true
+		t.After(s.opt.GroupDelayNs, (*groupTimer)(s))
+	}
+	return seq
+}
+
+// Commit waits until transaction seq, and all before it, survive power loss.
+func (s *Store) Commit(f *engine.Fiber, seq Seq) error {
+	for s.Committed() < seq {
+		if s.failed != nil {
+			return s.failed
+		}
+		s.pipe.Want(uint64(seq))
+		s.kick(f.Turn())
+		s.waitCommit.Wait(f)
+	}
+	return nil
+}
+
+func (tx *Tx) missed() bool { return !tx.miss.None() || tx.missBlock.ok }
+
+// load reads what a run of a closure missed.
+func (s *Store) load(f *engine.Fiber, set *loadSet, miss btree.Miss, block blockRef) error {
+	if !miss.None() {
+		return s.tree.Load(f, miss, &set.pins)
+	}
+	if !block.ok {
+		panic("storage: a closure returned ErrMiss that no operation gave it")
+	}
+	buf, err := s.arena.Get(format.BlockBytes)
+	if err != nil {
+		return ErrBusy
+	}
+	pin := s.limbo.pin(s.super.Epoch)
+	err = s.readVerified(f, s.arena.Bytes(buf), block)
+	s.unpin(f.Turn(), pin)
+	if err != nil {
+		s.arena.Put(buf)
+		return err
+	}
+	set.blocks = append(set.blocks, loadedBlock{ref: block, buf: buf})
+	return nil
+}
+
+// readVerified reads one block of an object and checks it.
+func (s *Store) readVerified(f *engine.Fiber, p []byte, ref blockRef) error {
+	if err := s.dev.Read(f, p, int64(ref.no)*format.BlockBytes); err != nil {
+		return err
+	}
+	if got := format.Crc(p); got != ref.crc && !plantedNoCrc {
+		return format.CorruptCrc(format.Place{Device: s.name, Extent: Extent{Start: ref.no, Len: 1}}, "data block", ref.crc, got)
+	}
+	return nil
+}
+
+func (s *Store) getLoadSet() *loadSet {
+	set := s.loadFree
+	if set == nil {
+		return &loadSet{}
+	}
+	s.loadFree = set.next
+	return set
+}
+
+func (s *Store) putLoadSet(set *loadSet) {
+	if set == nil {
+		return
+	}
+	s.tree.Release(&set.pins)
+	for _, b := range set.blocks {
+		s.arena.Put(b.buf)
+	}
+	set.blocks = set.blocks[:0]
+	set.next = s.loadFree
+	s.loadFree = set
+}

@@ -1,0 +1,71 @@
+package storage
+
+import (
+	"basalt/engine"
+	"basalt/storage/alloc"
+	"basalt/storage/format"
+)
+
+const mapStep = 512      // free extents encoded between two looks at the clock
+const mapChunk = 1 << 20 // bytes of the map written at once
+
+// writeMap writes the space map of the superblock that is being made to the region that the durable one does not use.
+func (s *Store) writeMap(f *engine.Fiber, next *format.Superblock) error {
+	s.check.stage = stageMap
+	region := 0
+	if s.super.Map.Region == 0 {
+		region = 1
+	}
+	place := next.SpaceMap[region]
+	enc := alloc.NewMapEncoder(s.check.free, format.SpaceMapHeader{
+		Store: next.Store, Epoch: next.Epoch, Self: place.Start, Slice: uint32(next.Slice), Blocks: next.Blocks,
+	})
+	for !enc.Step(mapStep) {
+		f.Yield()
+	}
+	all := enc.Bytes()
+	next.Map = format.MapRef{Region: uint32(region), Bytes: uint64(len(all)), Crc: enc.Header().Crc}
+	next.FreeBlocks = s.check.free.FreeBlocks()
+	buf, err := s.waitMemory(f, min(mapChunk, int(format.BlocksFor(int64(len(all))))*format.BlockBytes))
+	if err != nil {
+		return err
+	}
+	defer s.arena.Put(buf)
+	mem := s.arena.Bytes(buf)
+	for off := int64(0); len(all) > 0; {
+		n := copy(mem, all)
+		whole := int(format.BlocksFor(int64(n))) * format.BlockBytes
+		clear(mem[n:whole])
+		if err := s.dev.Write(f, mem[:whole:whole], place.Offset()+off); err != nil {
+			return err
+		}
+		all, off = all[n:], off+int64(whole)
+	}
+	return nil
+}
+
+// writeSuper writes both copies of a superblock to its slot, which the durable one does not use, and makes them durable.
+func (s *Store) writeSuper(f *engine.Fiber, next *format.Superblock) error {
+	buf, err := s.waitMemory(f, format.SuperBytes)
+	if err != nil {
+		return err
+	}
+	defer s.arena.Put(buf)
+	mem := s.arena.Bytes(buf)
+	for i, at := range s.supers[next.Epoch&1] {
+		next.Copy, next.Self = uint16(i), at
+		next.Encode(mem)
+		if err := s.dev.Write(f, mem, int64(at)*format.BlockBytes); err != nil {
+			return err
+		}
+	}
+	return s.flush(f)
+}
+
+func (s *Store) flush(f *engine.Fiber) error {
+	if plantedNoFlush {
+		return nil
+	}
+	s.stats.Flushes++
+	return s.dev.Flush(f)
+}

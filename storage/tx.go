@@ -1,0 +1,269 @@
+package storage
+
+import (
+	"basalt/engine/arena"
+	"basalt/storage/btree"
+	"basalt/storage/format"
+)
+
+// Coll is a collection: a placement group.
+type Coll uint16
+
+// Seq is the number of a transaction of the shard.
+type Seq uint64
+
+// Tx is one run of a closure that was given to Update or View. It changes the store at once, and everything is taken back when the closure
+// fails or meets something that is not resident: between its first step and its last no other fiber runs, so nobody sees it half done.
+// A Tx is used only inside its closure.
+type Tx struct {
+	s     *Store
+	v     view
+	seq   Seq
+	write bool
+
+	// Why the closure must run again.
+	miss      btree.Miss
+	missBlock blockRef
+	loaded    *loadSet // what was loaded for it
+
+	// To take everything back.
+	undo     []undoStep
+	tombLog  []tombChange
+	saved    []byte // bytes of dirty blocks before they were patched
+	markSlab int
+	markExt  int // layer.extra
+	markRec  int // group.n
+	markRuns int
+	markUsed BlockCount // of the last run
+	markData int
+	markDirt int
+	markOpen int // store.valueBlocks
+
+	// What happens when it succeeds.
+	ops       int
+	drops     []Extent // blocks of the open group that were superseded
+	freed     []Extent // blocks that the tree or a sealed group knows
+	deadDirty []uint32 // dirty blocks of the active layer that nobody sees any more
+	lateDirty []uint32 // and of the frozen one: the fold writes them, because the state it folds has them
+	grew      bool     // it took blocks, or more than a few bytes
+	shrank    bool
+	putBytes  int
+
+	// Scratch: no garbage for each operation.
+	key, key2, val, crcs, pieces, node []byte
+	recs                               []extentPiece
+	before                             extentPiece // of collect: the extent that ends where the range begins
+	got                                []Extent
+	cur                                viewCursor
+	scans                              []*viewCursor
+	scanning                           int
+}
+
+// blockRef names a data block, with what its content must be.
+type blockRef struct {
+	no  BlockNo
+	crc uint32
+	ok  bool
+}
+
+type undoWhat uint8
+
+const (
+	undoPut   undoWhat = iota // a, b: the item, and the one it replaced
+	undoTomb                  // n steps of tombLog
+	undoPatch                 // n bytes of saved, to dirty block a.val at off
+	undoColl                  // a collection bit flips back
+)
+
+type undoStep struct {
+	what undoWhat
+	had  bool
+	off  uint16
+	n    uint32
+	now  item
+	old  item
+}
+
+// begin starts the closure's run.
+func (tx *Tx) begin(write bool, loaded *loadSet) {
+	s := tx.s
+	tx.v = s.view()
+	tx.write, tx.loaded = write, loaded
+	tx.seq = Seq(s.pipe.Applied()) + 1
+	tx.miss, tx.missBlock = btree.Miss{}, blockRef{}
+	tx.undo, tx.tombLog, tx.saved = tx.undo[:0], tx.tombLog[:0], tx.saved[:0]
+	tx.drops, tx.freed, tx.deadDirty = tx.drops[:0], tx.freed[:0], tx.deadDirty[:0]
+	tx.lateDirty = tx.lateDirty[:0]
+	tx.ops, tx.putBytes, tx.grew, tx.shrank, tx.scanning = 0, 0, false, false, 0
+	l, g := s.active, s.open
+	tx.markSlab, tx.markExt, tx.markDirt, tx.markOpen = l.slab.mark(), l.extra, len(l.dirty), l.valueBlocks
+	tx.markRec, tx.markRuns, tx.markData, tx.markUsed = g.n, len(g.table.runs), g.data, 0
+	if tx.markRuns > 0 {
+		tx.markUsed = g.table.runs[tx.markRuns-1].used
+	}
+	if write {
+		g.n += format.TxnHeaderBytes
+	}
+}
+
+// takeBack undoes every step of the run, the last one first.
+func (tx *Tx) takeBack() {
+	s := tx.s
+	l, g := s.active, s.open
+	for i := len(tx.undo) - 1; i >= 0; i-- {
+		u := &tx.undo[i]
+		switch u.what {
+		case undoPut:
+			l.unput(u.now, u.old, u.had)
+		case undoTomb:
+			cut := len(tx.tombLog) - int(u.n)
+			l.tombs.undo(tx.tombLog[cut:])
+			tx.tombLog = tx.tombLog[:cut]
+		case undoPatch:
+			cut := len(tx.saved) - int(u.n)
+			copy(s.arena.Bytes(l.dirty[u.now.val].buf)[u.off:], tx.saved[cut:])
+			tx.saved = tx.saved[:cut]
+		case undoColl:
+			s.colls.flip(Coll(u.n))
+		}
+	}
+	for i := tx.markDirt; i < len(l.dirty); i++ {
+		s.arena.Put(l.dirty[i].buf)
+	}
+	l.dirty = l.dirty[:tx.markDirt]
+	l.slab.reset(tx.markSlab)
+	l.extra, l.valueBlocks = tx.markExt, tx.markOpen
+	g.n, g.data = tx.markRec, tx.markData
+	for len(g.table.runs) > tx.markRuns {
+		r := g.table.dropLast()
+		s.alloc.Free(r.ext)
+		s.arena.Put(r.buf)
+	}
+	if tx.markRuns > 0 {
+		g.table.runs[tx.markRuns-1].used = tx.markUsed
+	}
+}
+
+// finish makes the run a transaction.
+func (tx *Tx) finish() Seq {
+	s := tx.s
+	l, g := s.active, s.open
+	h := format.TxnHeader{
+		Bytes: uint32(g.n - tx.markRec), Ops: uint32(tx.ops), Txn: uint64(tx.seq), Version: uint64(tx.seq),
+		Collection: uint16(tx.firstColl()),
+	}
+	h.Encode(g.mem[tx.markRec:])
+	g.txns++
+	for _, e := range tx.drops {
+		s.supersede(e)
+	}
+	for _, e := range tx.freed {
+		s.limbo.add(e)
+	}
+	for _, i := range tx.deadDirty {
+		d := &l.dirty[i]
+		s.arena.Put(d.buf)
+		d.dead = true
+		l.extra -= format.BlockBytes
+		l.dirtyLive--
+	}
+	for _, i := range tx.lateDirty {
+		s.orphan(&s.frozen.dirty[i])
+	}
+	return tx.seq
+}
+
+// firstColl is the collection of the first operation: whose log the transaction belongs to.
+func (tx *Tx) firstColl() Coll {
+	ops := tx.s.open.mem[tx.markRec+format.TxnHeaderBytes:]
+	return Coll(uint16(ops[2]) | uint16(ops[3])<<8)
+}
+
+// log appends an operation to the record of the open group.
+func (tx *Tx) log(op *format.Op) error {
+	g := tx.s.open
+	// Header, five length fields, off, len, size: 8 + 5·4 + 24 bytes at most.
+	bound := format.OpHeaderBytes + 20 + 24 + len(op.Name) + len(op.Key) + len(op.Hi) + len(op.Val) + len(op.Pieces)
+	if g.n-tx.markRec+bound > tx.s.opt.TxnRecordMax {
+		return ErrTooLarge
+	}
+	if tx.s.replaying {
+		tx.ops++
+		return nil
+	}
+	out := format.AppendOp(g.mem[:g.n], op)
+	if len(out) > len(g.mem) {
+		panic("storage: journal record outgrew its group")
+	}
+	g.n = len(out)
+	tx.ops++
+	return nil
+}
+
+// put is the one way in which a transaction changes a key of the delta.
+func (tx *Tx) put(key, val []byte, what uint8, index uint32) error {
+	l := tx.s.active
+	before, had := l.exact(key)
+	t, covered := l.tombs.at(key)
+	hidden := had && covered && before.order < t.order
+	if hidden && format.Kind(key[2]) == format.KindExtent {
+		tx.forget(&before) // nobody sees it any more, and after this put nobody would ever free what it names
+	}
+	settled := !covered
+	if had {
+		settled = before.settled
+	}
+	now, old, replaced, err := l.put(key, val, what, index, settled)
+	if err != nil {
+		return err
+	}
+	if what == itemPut && len(val) > format.ValueInlineMax {
+		l.valueBlocks += int(format.BlocksFor(int64(len(val))))
+	}
+	tx.undo = append(tx.undo, undoStep{what: undoPut, now: now, old: old, had: replaced})
+	return nil
+}
+
+// forget frees what an extent item that no reader can reach any more refers to.
+func (tx *Tx) forget(it *item) {
+	switch it.what {
+	case itemPut:
+		r := tx.s.active.extentOf(it)
+		tx.freed = append(tx.freed, r.Extent())
+	case itemDirty:
+		tx.deadDirty = append(tx.deadDirty, uint32(it.val))
+	}
+}
+
+// bury is the one way in which a transaction deletes a range of tree keys.
+func (tx *Tx) bury(lo, hi []byte) error {
+	n := len(tx.tombLog)
+	log, err := tx.s.active.tombs.add(lo, hi, tx.tombLog)
+	tx.tombLog = log
+	if err != nil {
+		return err
+	}
+	tx.undo = append(tx.undo, undoStep{what: undoTomb, n: uint32(len(tx.tombLog) - n)})
+	return nil
+}
+
+// missing notes what must be loaded before the closure can run again.
+func (tx *Tx) missing(m btree.Miss) error {
+	tx.miss = m
+	return ErrMiss
+}
+
+// NextSeq is the number that this transaction will have.
+func (tx *Tx) NextSeq() Seq { return tx.seq }
+
+// loadSet is what was loaded for one call of Update or View, across the runs of its closure.
+type loadSet struct {
+	pins   btree.Pins
+	blocks []loadedBlock
+	next   *loadSet // free list
+}
+
+type loadedBlock struct {
+	ref blockRef
+	buf arena.Buf
+}
