@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -68,7 +69,9 @@ func open(path string, o Options) (d *Device, err error) {
 	d = &Device{fd: int32(fd), name: path, geometry: g, readOnly: o.ReadOnly}
 	d.close = func() error {
 		d.fd = -1
-		return unix.Close(fd)
+		// A ring that had the file registered lets go of it some time after it was closed (the kernel tears
+		// rings down in the background), so the lock is given back by name, not by the last descriptor.
+		return errors.Join(unix.Flock(fd, unix.LOCK_UN), unix.Close(fd))
 	}
 	return d, nil
 }
@@ -101,7 +104,7 @@ func claim(path string, block bool, o Options) (fd int, direct bool, err error) 
 	case err != nil:
 		return -1, false, err
 	}
-	if err = unix.Flock(fd, lock|unix.LOCK_NB); err != nil {
+	if err = lockPatiently(fd, lock); err != nil {
 		unix.Close(fd)
 		if err == unix.EWOULDBLOCK {
 			return -1, false, fmt.Errorf("%w: another process has locked it", ErrBusy)
@@ -109,6 +112,22 @@ func claim(path string, block bool, o Options) (fd int, direct bool, err error) 
 		return -1, false, fmt.Errorf("locking it: %w", err)
 	}
 	return fd, direct, nil
+}
+
+// lockPatiently tries for as long as a killed process may hold its lock after its end: until the kernel has torn down
+// the ring that had the file registered.
+func lockPatiently(fd, lock int) (err error) {
+	const tries, pause = 40, 50 * time.Millisecond
+	for range tries {
+		if err = unix.Flock(fd, lock|unix.LOCK_NB); err != unix.EWOULDBLOCK {
+			return err
+		}
+		wait := unix.NsecToTimespec(int64(pause))
+		if err := unix.Nanosleep(&wait, nil); err != nil && err != unix.EINTR {
+			return err
+		}
+	}
+	return err
 }
 
 func openRetry(path string, flags int) (fd int, err error) {
