@@ -15,12 +15,13 @@ var ErrStale = errors.New("btree: block belongs to another tree")
 // however small the cache is, what it needs at once will be there at once. The zero Pins is empty.
 type Pins struct{ frames []int32 }
 
-// Release ends what Load pinned, and makes p usable again.
+// Release ends what Load pinned, brings the cache back to its limit, and makes p usable again. It ends the loan of values.
 func (t *Tree) Release(p *Pins) {
 	for _, i := range p.frames {
 		t.cache.unpin(i)
 	}
 	p.frames = p.frames[:0]
+	t.cache.room(0)
 }
 
 // Load reads and verifies what a Get or a Cursor missed. With pins it stays cached until t.Release(pins).

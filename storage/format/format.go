@@ -45,8 +45,10 @@ func (e Extent) Bytes() int64 { return int64(e.Len) * BlockBytes }
 // Offset is the position of the extent on its device in bytes.
 func (e Extent) Offset() int64 { return int64(e.Start) * BlockBytes }
 
-// Contains tells whether o lies wholly inside e.
-func (e Extent) Contains(o Extent) bool { return o.Start >= e.Start && o.End() <= e.End() }
+// Contains tells whether o lies wholly inside e. It is safe for an o of any bytes: its end may wrap around.
+func (e Extent) Contains(o Extent) bool {
+	return o.Start >= e.Start && o.End() <= e.End() && o.Start <= o.End()
+}
 
 // Overlaps tells whether e and o share a block.
 func (e Extent) Overlaps(o Extent) bool {
