@@ -62,7 +62,7 @@ func (b *bench) node() error {
 	}
 	describe(os.Stdout)
 	var first error
-	for _, p := range []part{enginePart} {
+	for _, p := range []part{enginePart, storePart} {
 		if err := b.run(p); err != nil && first == nil {
 			first = err
 		}
