@@ -33,7 +33,7 @@ var conformance = []struct {
 	{name: "drain", run: caseDrain},
 	{name: "few credits", lim: func(l *Limits) { l.CreditRequests, l.CreditBytes = 3, 200<<10 }, run: caseFewCredits},
 	{name: "small shard", lim: func(l *Limits) { l.ShardBytes = 3 << 20 }, run: caseSmallShard},
-	{name: "idle", lim: func(l *Limits) { l.Idle = 20e6 }, run: caseIdle},
+	{name: "idle", lim: func(l *Limits) { l.Idle = 200e6 }, run: caseIdle},
 	{name: "two links", run: caseTwoLinks},
 }
 
@@ -465,13 +465,13 @@ func caseIdle(f *engine.Fiber, s *scene) error {
 	if err != nil {
 		return err
 	}
-	f.Sleep(200_000_000)
+	f.Sleep(1_000_000_000)
 	var pings uint64
 	if err := s.onServer(f, func(*engine.Fiber) { pings = s.port.stats.Pings }); err != nil {
 		return err
 	}
 	if !l.Up() || pings == 0 {
-		return fmt.Errorf("up %v after ten times the idle time, %d pings", l.Up(), pings)
+		return fmt.Errorf("up %v after five times the idle time, %d pings", l.Up(), pings)
 	}
 	return echo(f, l, []byte("e"), nil)
 }

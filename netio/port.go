@@ -130,11 +130,7 @@ type starvedRetry Port
 func (r *starvedRetry) Fire(t *engine.Turn) {
 	p := (*Port)(r)
 	p.retrying = false
-	p.feed(t)
-	if len(p.starved) > 0 {
-		p.retrying = true
-		t.After(starvedRetryNs, r)
-	}
+	p.feed(t) // who still has to wait sets the timer anew
 }
 
 // feed lets those that wait try again, in order, until one must go on waiting.

@@ -22,6 +22,8 @@ type scene struct {
 	dial  func(f *engine.Fiber, cfg LinkConfig) (*Link, error)
 	drain func(f *engine.Fiber) error // stop the server, from the client's reactor
 	cut   func(f *engine.Fiber)       // break every connection
+
+	network, address string // real scenes
 }
 
 // onServer runs fn on the shard.
@@ -245,6 +247,7 @@ func realScene(t testing.TB, network, transport string, lim Limits) *scene {
 	if network == "tcp" {
 		address = server.TCP()
 	}
+	s.network, s.address = network, address
 	s.dial = func(f *engine.Fiber, c LinkConfig) (*Link, error) {
 		c.Network, c.Address, c.Shard = network, address, 3
 		if c.Limits == (Limits{}) {
