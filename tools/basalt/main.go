@@ -34,7 +34,7 @@ func root() *cobra.Command {
 	command.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
 		return outcome.New(outcome.Usage, "%w (see --help)", err)
 	})
-	command.AddCommand(statusCommand(), stopCommand(), umountCommand(), versionCommand())
+	command.AddCommand(mkfsCommand(), fsckCommand(), mountCommand(), umountCommand(), statusCommand(), stopCommand(), versionCommand())
 	return command
 }
 

@@ -18,7 +18,7 @@ func ParseAddress(text string) (Address, error) {
 		return Address{Unix: path}, nil
 	}
 	tcp, tagged := strings.CutPrefix(text, "tcp:")
-	if !tagged && strings.Contains(text, "/") {
+	if !tagged && text != "" && (strings.Contains(text, "/") || !strings.Contains(text, ":")) {
 		return Address{Unix: text}, nil
 	}
 	host, port, err := net.SplitHostPort(tcp)

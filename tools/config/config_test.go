@@ -98,7 +98,7 @@ func TestSize(t *testing.T) {
 
 func TestAddress(t *testing.T) {
 	for text, want := range map[string]Address{
-		"unix:node.sock": {Unix: "node.sock"}, "run/node.sock": {Unix: "run/node.sock"},
+		"unix:node.sock": {Unix: "node.sock"}, "run/node.sock": {Unix: "run/node.sock"}, "node.sock": {Unix: "node.sock"},
 		"tcp:127.0.0.1:7": {TCP: "127.0.0.1:7"}, "[::1]:7": {TCP: "[::1]:7"},
 	} {
 		got, err := ParseAddress(text)
@@ -109,7 +109,7 @@ func TestAddress(t *testing.T) {
 			t.Errorf("%q prints as %q", text, got.String())
 		}
 	}
-	for _, text := range []string{"", "node", "unix:", "tcp:7", ":7", "tcp:host:"} {
+	for _, text := range []string{"", "unix:", "tcp:7", ":7", "tcp:host:"} {
 		if got, err := ParseAddress(text); err == nil {
 			t.Errorf("%q is taken for %+v", text, got)
 		}

@@ -18,10 +18,10 @@ import (
 
 // State of a process.
 const (
-	Starting = "starting"
-	Serving  = "serving"
-	Draining = "draining"
-	ReadOnly = "read-only" // a flush failed: what is committed stays readable
+	Serving    = "serving"
+	Recovering = "recovering"    // waits for the mounts of its last life, at most one lease
+	ReadOnly   = "read-only"     // a write or flush failed: what is committed stays readable
+	Stuck      = "not answering" // the column did not answer within a second
 )
 
 // Status is what a process says of itself.

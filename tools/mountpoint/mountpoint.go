@@ -129,3 +129,18 @@ func unmountAsUser(dir string, lazy bool) error {
 func busy(dir string) error {
 	return outcome.New(outcome.InUse, "%s is in use: leave it and close its files (fuser -vm %s shows who), or unmount with --lazy", dir, dir)
 }
+
+// CheckFuse says what is missing for a mount, before a node is asked for one.
+func CheckFuse() error {
+	fd, err := syscall.Open("/dev/fuse", syscall.O_RDWR|syscall.O_CLOEXEC, 0)
+	switch {
+	case errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.ENODEV), errors.Is(err, syscall.ENXIO):
+		return outcome.New(outcome.Mount, "there is no /dev/fuse: load the kernel's fuse module (modprobe fuse), or give it to this container")
+	case errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EPERM):
+		return outcome.New(outcome.Mount, "no permission on /dev/fuse: run as root, or let this user read and write it")
+	case err != nil:
+		return outcome.New(outcome.Mount, "/dev/fuse: %w", err)
+	}
+	syscall.Close(fd)
+	return nil
+}

@@ -185,3 +185,6 @@ func tail(name string) string {
 	}
 	return string(text)
 }
+
+// Tail is the end of the log of "storaged" or "mount".
+func (r *Rig) Tail(name string) string { return tail(r.LogOf(name)) }

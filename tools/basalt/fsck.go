@@ -1,0 +1,57 @@
+package main
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"basalt/storage"
+	"basalt/tools/node"
+	"basalt/tools/outcome"
+)
+
+func fsckCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "fsck DEVICE",
+		Short: "Check a store, read-only, while no node runs on it",
+		Long:  "fsck replays the journal in memory and checks that every block is reachable once, free, or waiting, and that every checksum is right. Exit code 0: clean; 4: damage.",
+		Args:  exactly(1, "a block device or an image file"),
+		RunE: func(c *cobra.Command, args []string) error {
+			report, err := node.Check(args[0])
+			if err != nil {
+				return err
+			}
+			printReport(c.OutOrStdout(), report)
+			if n := len(report.Findings) + report.More; n > 0 {
+				return outcome.New(outcome.Damage, "%s is damaged: %d findings", args[0], n)
+			}
+			return nil
+		},
+	}
+}
+
+func printReport(out io.Writer, r *storage.FsckReport) {
+	m := r.Mount
+	fmt.Fprintf(out, "superblock %d, cleanly unmounted: %v; %d journal records with %d transactions replayed in memory\n", m.Epoch, m.Clean, m.Records, m.Transactions)
+	for _, bad := range m.Bad {
+		fmt.Fprintf(out, "a copy cannot be read, another can: %s\n", bad)
+	}
+	if m.Cut != "" {
+		fmt.Fprintf(out, "the log ends: %s\n", m.Cut)
+	}
+	if m.MapRebuilt != "" {
+		fmt.Fprintf(out, "the space map would be rebuilt: %s\n", m.MapRebuilt)
+	}
+	fmt.Fprintf(out, "%d tree nodes, %d keys, %d objects, %d extents\n", r.Nodes, r.Keys, r.Objects, r.Extents)
+	fmt.Fprintf(out, "blocks: %d data, %d values, %d in limbo, %d free\n", r.DataBlocks, r.ValueBlocks, r.LimboBlocks, r.FreeBlocks)
+	for _, finding := range r.Findings {
+		fmt.Fprintf(out, "DAMAGE %v\n", finding)
+	}
+	if r.More > 0 {
+		fmt.Fprintf(out, "and %d more\n", r.More)
+	}
+	if len(r.Findings) == 0 {
+		fmt.Fprintln(out, "clean")
+	}
+}

@@ -1,0 +1,37 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+
+	"basalt/tools/config"
+	"basalt/tools/node"
+	"basalt/tools/outcome"
+)
+
+func mkfsCommand() *cobra.Command {
+	var size, journal config.Size
+	var cfg node.FormatConfig
+	command := &cobra.Command{
+		Use:   "mkfs [--size SIZE] DEVICE",
+		Short: "Make an empty file system on a block device or in an image file",
+		Args:  exactly(1, "a block device or an image file"),
+		RunE: func(c *cobra.Command, args []string) error {
+			cfg.Device, cfg.Bytes, cfg.JournalBytes = args[0], int64(size), int64(journal)
+			if cfg.Bytes%4096 != 0 {
+				return outcome.New(outcome.Usage, "--size: %d is not a multiple of 4096 bytes", cfg.Bytes)
+			}
+			if err := node.Format(cfg); err != nil {
+				return err
+			}
+			c.Printf("made a Basalt file system on %s\n", cfg.Device)
+			return nil
+		},
+	}
+	f := command.Flags()
+	f.Var(&size, "size", "of an image file that is to be made; a device or file that is there keeps its own")
+	f.BoolVar(&cfg.Force, "force", false, "overwrite whatever is there")
+	f.Var(&journal, "journal-bytes", "of the journal (default: 1/64 of the store, 64 MiB to 1 GiB)")
+	f.IntVar(&cfg.NodeBytes, "node-bytes", 0, "of a tree node, 8192 or 16384 (default)")
+	f.IntVar(&cfg.Groups, "groups", 0, "placement groups (default 256)")
+	return command
+}

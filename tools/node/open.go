@@ -1,0 +1,60 @@
+package node
+
+import (
+	"bytes"
+	"errors"
+	"os"
+
+	"basalt/engine/device"
+	"basalt/storage/format"
+	"basalt/tools/outcome"
+)
+
+// labelMagic begins a device that mkfs has made (docs/FORMAT.md, Label).
+const labelMagic = "BASALTLB"
+
+// ours tells the store that we made from what else may be on a device.
+func ours(head []byte) bool { return bytes.HasPrefix(head, []byte(labelMagic)) }
+
+// openDevice opens what mkfs made, and says what is wrong with anything else.
+func openDevice(path string, readOnly bool) (*device.Device, error) {
+	d, err := device.Open(path, device.Options{ReadOnly: readOnly, Own: ours})
+	if err != nil {
+		return nil, explainDevice(path, err)
+	}
+	return d, nil
+}
+
+// explainDevice gives an error of the device layer its code, and adds what to do.
+func explainDevice(path string, err error) error {
+	var foreign *device.ForeignError
+	switch {
+	case errors.Is(err, device.ErrBusy):
+		return outcome.New(outcome.InUse, "%s is in use: another storaged, mkfs or fsck has it (%w)", path, err)
+	case errors.As(err, &foreign):
+		return outcome.New(outcome.Device, "%w: it is left alone; basalt mkfs --force would overwrite it", err)
+	case errors.Is(err, os.ErrNotExist):
+		return outcome.New(outcome.Device, "%w: make it with basalt mkfs, or name the right one", err)
+	case errors.Is(err, device.ErrKind):
+		return outcome.New(outcome.Device, "%w: name a block device or an image file", err)
+	case errors.Is(err, device.ErrNoDirect):
+		return outcome.New(outcome.Device, "%w: it has no O_DIRECT; put the image on ext4, xfs or btrfs, or use a block device", err)
+	case errors.Is(err, os.ErrPermission):
+		return outcome.New(outcome.Device, "%w: run as a user who may read and write it", err)
+	}
+	return outcome.New(outcome.Device, "%w", err)
+}
+
+// explainStore gives an error of mounting a store its code, and adds what to do.
+func explainStore(path string, err error) error {
+	var bad *format.CorruptError
+	switch {
+	case !errors.As(err, &bad):
+		return outcome.New(outcome.Device, "%s cannot be used: %w", path, err)
+	case bad.What == "label version" || bad.What == "superblock version":
+		return outcome.New(outcome.Device, "%s has format version %s, and this program reads version %s: use the release that made it", path, bad.Got, bad.Want)
+	case bad.What == "label magic":
+		return outcome.New(outcome.Device, "%s carries no Basalt store: make one with basalt mkfs", path)
+	}
+	return outcome.New(outcome.Device, "%s is damaged: %w: run basalt fsck to see how far", path, err)
+}

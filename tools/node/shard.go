@@ -1,0 +1,171 @@
+package node
+
+import (
+	"errors"
+	"time"
+
+	"basalt/engine"
+	"basalt/engine/device"
+	"basalt/engine/uring"
+	"basalt/meta"
+	"basalt/netio"
+	"basalt/storage"
+	"basalt/storage/format"
+	"basalt/tools/control"
+	"basalt/tools/mount"
+)
+
+// shard is the column with everything of it: device handle, store, namespace, connections.
+type shard struct {
+	cfg     *Config
+	reactor *engine.Reactor
+	cpu     int
+	handle  *device.Handle // the rest is used on the reactor only
+	store   *storage.Store
+	meta    *meta.Shard
+	port    *netio.Port
+}
+
+// The shard's memory holds the store's caches and deltas, what is being written, and what connections may have in flight.
+const (
+	cacheDefault = 64 << 20
+	deltaDefault = 256 << 20
+	flightBytes  = 192 << 20
+	ringEntries  = 512
+	operations   = 4096
+	statusWait   = time.Second
+)
+
+func startShard(cfg *Config, dev *device.Device) (*shard, error) {
+	s := &shard{cfg: cfg, cpu: -1}
+	if cfg.Pin {
+		s.cpu = mount.CPUs()[0]
+	}
+	reactor, err := engine.New(s.config())
+	if err != nil {
+		return nil, err
+	}
+	s.reactor = reactor
+	if err := reactor.Start(func(f *engine.Fiber) error { return s.boot(f, dev) }); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *shard) config() engine.Config {
+	or := func(v, def int) int {
+		if v == 0 {
+			return def
+		}
+		return v
+	}
+	bytes := or(s.cfg.Storage.CacheBytes, cacheDefault) + or(s.cfg.Storage.DeltaBytesMax, deltaDefault) + flightBytes + int(s.cfg.ArenaBytes)
+	c := engine.Config{Name: "shard 0", CPU: s.cpu, OpsMax: operations, ArenaBytes: bytes}
+	c.Ring = func() (uring.Ring, error) {
+		return uring.Open(uring.Config{Entries: ringEntries, CQEntries: operations})
+	}
+	if s.cfg.Mount != nil {
+		c.Ring = mount.Ring(operations)
+		c.ArenaBytes += s.cfg.Mount.ArenaBytes()
+	}
+	return c
+}
+
+// boot runs on the column: from the device up.
+func (s *shard) boot(f *engine.Fiber, dev *device.Device) (err error) {
+	if s.handle, err = dev.Attach(f.Turn()); err != nil {
+		return err
+	}
+	var report *storage.MountReport
+	if s.store, report, err = storage.Mount(f, s.handle, 0, s.cfg.Storage); err != nil {
+		return explainStore(s.cfg.Device, err)
+	}
+	s.cfg.Log.Info("store mounted", "device", s.cfg.Device, "report", report)
+	s.store.OnFail(func(_ *engine.Turn, err error) {
+		s.cfg.Log.Error("READ-ONLY from now on: a write or flush failed, and what was not committed before is not promised", "device", s.cfg.Device, "error", err)
+	})
+	s.meta = meta.NewShard(s.store, s.cfg.Meta)
+	if err := s.meta.Start(f); err != nil {
+		return explainStore(s.cfg.Device, err)
+	}
+	s.port, err = netio.NewPort(0, s.reactor, s.meta, s.cfg.Wire)
+	return err
+}
+
+// stop ends the namespace and the store; nobody is connected any more. The checkpoint is made here.
+func (s *shard) stop() error {
+	err := s.reactor.Call(func(f *engine.Fiber) error {
+		s.meta.Stop(f)
+		err := s.store.Unmount(f)
+		s.handle.Detach(f.Turn())
+		return err
+	})
+	s.reactor.Stop()
+	return errors.Join(err, s.reactor.Wait())
+}
+
+// status asks the column; if it does not answer at once, what the engine has published must do.
+func (s *shard) status() ([]control.Part, string) {
+	part := control.Column("shard", "0", s.reactor.Stats())
+	answer := make(chan map[string]float64, 1)
+	state := make(chan string, 1)
+	go func() {
+		_ = s.reactor.Call(func(f *engine.Fiber) error { // if the column has ended, nothing comes
+			state <- s.state()
+			answer <- s.numbers(f.Turn())
+			return nil
+		})
+	}()
+	select {
+	case more := <-answer:
+		for name, v := range more {
+			part.Values[name] = v
+		}
+		return []control.Part{part}, <-state
+	case <-time.After(statusWait):
+		part.Values["answering"] = 0
+		return []control.Part{part}, control.Stuck
+	}
+}
+
+func (s *shard) state() string {
+	switch {
+	case s.store.Stats().ReadOnly:
+		return control.ReadOnly
+	case s.meta.Recovering():
+		return control.Recovering
+	}
+	return control.Serving
+}
+
+// numbers of the layers above the engine; on the column.
+func (s *shard) numbers(t *engine.Turn) map[string]float64 {
+	v := map[string]float64{"answering": 1}
+	port, names := s.port.Stats(t), s.meta.Stats()
+	v["connections"], v["requests_total"], v["replies_total"] = float64(port.Conns), float64(port.Requests), float64(port.Replies)
+	v["received_total"], v["sent_total"] = float64(port.BytesIn), float64(port.BytesOut)
+	v["outstanding"], v["outstanding_bytes"], v["outstanding_peak_bytes"] = float64(port.Outstanding), float64(port.OutstandingBytes), float64(port.OutstandingBytesPeak)
+	v["protocol_errors_total"], v["pauses_total"], v["starved_total"] = float64(port.ProtocolErrors), float64(port.Pauses), float64(port.Starved)
+	v["sessions"], v["mounts"], v["recalls_total"], v["expired_total"] = float64(names.Sessions), float64(names.Mounts), float64(names.Recalls), float64(names.Expired)
+	v["replayed_total"], v["replay_failed_total"], v["repeated_total"] = float64(names.Replayed), float64(names.ReplayFail), float64(names.Repeated)
+	s.storeNumbers(v)
+	v["pins"], v["dying"], v["reap_failed_total"] = float64(names.Pins), float64(names.Dying), float64(names.ReapFailed)
+	return v
+}
+
+func (s *shard) storeNumbers(v map[string]float64) {
+	st := s.store.Stats()
+	running := 0.0
+	if st.Checkpointing {
+		running = 1
+	}
+	v["checkpoint_running"], v["checkpoints_total"], v["epoch"] = running, float64(st.Checkpoints), float64(st.Epoch)
+	v["transactions_total"], v["groups_total"], v["group_transactions_total"] = float64(st.Transactions), float64(st.Groups), float64(st.GroupTxns)
+	v["group_written_total"], v["flushes_total"], v["fold_written_total"] = float64(st.GroupBytes), float64(st.Flushes), float64(st.FoldBytes)
+	v["superseded_total"], v["paced_total"], v["stalled_total"] = float64(st.Superseded), float64(st.Paced), float64(st.Stalled)
+	v["applied"], v["committed"], v["groups_in_flight"] = float64(st.Applied), float64(st.Committed), float64(st.GroupsInFlight)
+	v["journal_used_bytes"], v["journal_bytes"] = float64(st.JournalUsed*format.BlockBytes), float64(st.JournalBlocks*format.BlockBytes)
+	v["delta_used_bytes"], v["delta_bytes"] = float64(st.DeltaBytes), float64(st.DeltaBytesMax)
+	v["limbo_bytes"], v["free_bytes"], v["size_bytes"] = float64(st.LimboBlocks*format.BlockBytes), float64(st.FreeBlocks*format.BlockBytes), float64(st.Blocks*format.BlockBytes)
+	v["snapshots"] = float64(st.Snapshots)
+}

@@ -1,0 +1,137 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strconv"
+
+	"github.com/spf13/pflag"
+
+	"basalt/meta"
+	"basalt/netio"
+	"basalt/storage"
+	"basalt/tools/config"
+	"basalt/tools/daemon"
+	"basalt/tools/mount"
+	"basalt/tools/node"
+	"basalt/tools/outcome"
+)
+
+// settings are the flags; every one of them is a key of the configuration file too.
+type settings struct {
+	configFile, device, socket, socketMode, control, tcp string
+	mountDir, metrics, log, logLevel, logFormat, pidFile string
+	wire, fuse                                           config.Choice
+	delta, cache, arena, replay                          config.Size
+	connections, leaseSeconds, columns, queueDepth       int
+	pin, detach, showConfig, version                     bool
+}
+
+func newSettings() *settings {
+	return &settings{
+		wire: config.Choice{Value: "ring", Of: []string{"ring", "gnet"}}, fuse: config.Choice{Value: "auto", Of: []string{"auto", "uring", "dev"}},
+		delta: 256 << 20, cache: 64 << 20, replay: 16 << 20,
+	}
+}
+
+func (s *settings) register(f *pflag.FlagSet) {
+	f.StringVar(&s.configFile, "config", "", "TOML file; its keys are the names of these flags")
+	f.StringVar(&s.device, "device", "", "block device or image file, made by basalt mkfs")
+	f.StringVar(&s.socket, "socket", "/run/basalt/node.sock", "Unix socket to serve on")
+	f.StringVar(&s.socketMode, "socket-mode", "0600", "its permissions: who may open it may do everything")
+	f.StringVar(&s.control, "control", "", "control socket (default: the socket with .ctl)")
+	f.StringVar(&s.tcp, "tcp", "", "HOST:PORT to serve on too; loopback only")
+	f.Var(&s.wire, "wire-transport", "how connections are carried: on the shard's ring, or by gnet")
+	f.StringVar(&s.mountDir, "mount", "", "mount here too, in this process")
+	f.Var(&s.fuse, "fuse-transport", "of that mount")
+	f.IntVar(&s.columns, "mount-columns", 0, "threads of that mount (default: one for each CPU)")
+	f.IntVar(&s.queueDepth, "mount-queue-depth", 0, "requests of one FUSE queue at a time (default 32)")
+	f.BoolVar(&s.pin, "pin", true, "pin each column to a CPU")
+	f.Var(&s.delta, "delta-bytes", "changes kept in memory until a checkpoint")
+	f.Var(&s.cache, "cache-bytes", "tree nodes kept in memory")
+	f.Var(&s.arena, "arena-bytes", "memory beside that, above what is reserved for requests in flight")
+	f.Var(&s.replay, "replay-bytes", "of one session's replay after a restart")
+	f.IntVar(&s.connections, "connections", 256, "most of them at a time")
+	f.IntVar(&s.leaseSeconds, "lease-seconds", 30, "how long a mount may be out of touch")
+	f.StringVar(&s.metrics, "metrics", "", "HOST:PORT for Prometheus; loopback only")
+	f.StringVar(&s.log, "log", "", "file to append the log to (default: standard error)")
+	f.StringVar(&s.logLevel, "log-level", "info", "debug, info, warn or error")
+	f.StringVar(&s.logFormat, "log-format", "text", "text or json")
+	f.StringVar(&s.pidFile, "pid-file", "", "file that names this process, and that no second one may hold")
+	f.BoolVar(&s.detach, "detach", false, "go to the background once requests are served; needs --log")
+	f.BoolVar(&s.showConfig, "show-config", false, "print the configuration in force, and end")
+	f.BoolVar(&s.version, "version", false, "print the version, and end")
+}
+
+func (s *settings) controlPath() string {
+	if s.control != "" {
+		return s.control
+	}
+	return s.socket + ".ctl"
+}
+
+func (s *settings) pidLock() (*daemon.Lock, error) {
+	if s.pidFile == "" {
+		return nil, nil
+	}
+	return daemon.Hold(s.pidFile, "the pid file "+s.pidFile)
+}
+
+// node turns the settings into a node's configuration.
+func (s *settings) node(log *slog.Logger) (node.Config, error) {
+	mode, err := strconv.ParseUint(s.socketMode, 8, 9)
+	if err != nil {
+		return node.Config{}, outcome.New(outcome.Usage, "--socket-mode %q: want octal permissions such as 0600", s.socketMode)
+	}
+	if s.leaseSeconds < 1 || s.connections < 1 {
+		return node.Config{}, outcome.New(outcome.Usage, "--lease-seconds and --connections must be at least 1")
+	}
+	cfg := node.Config{
+		Device: s.device, Socket: s.socket, SocketMode: os.FileMode(mode), TCP: s.tcp, Transport: s.wire.Value, Pin: s.pin, ArenaBytes: s.arena, Log: log,
+		Storage: storage.Options{CacheBytes: int(s.cache), DeltaBytesMax: int(s.delta)},
+		Meta:    meta.Options{LeaseNs: int64(s.leaseSeconds) * 1e9, ReplayBytes: int(s.replay)},
+		Wire:    netio.Limits{ConnsMax: s.connections},
+	}
+	if s.mountDir != "" {
+		cfg.Mount = &mount.Config{Dir: s.mountDir, Transport: s.fuse.Value, Source: s.device, Columns: s.columns, QueueDepth: s.queueDepth, Pin: s.pin, Log: log}
+	}
+	return cfg, nil
+}
+
+// logger writes to the file, or to standard error, which a detached process has in the file already.
+func (s *settings) logger(isChild bool) (*slog.Logger, error) {
+	out := os.Stderr
+	if s.log != "" && !isChild {
+		file, err := daemon.OpenLog(s.log)
+		if err != nil {
+			return nil, err
+		}
+		out = file
+	}
+	return newLogger(out, s.logLevel, s.logFormat)
+}
+
+func newLogger(out *os.File, level, format string) (*slog.Logger, error) {
+	var least slog.Level
+	if err := least.UnmarshalText([]byte(level)); err != nil {
+		return nil, outcome.New(outcome.Usage, "--log-level %q: want debug, info, warn or error", level)
+	}
+	options := &slog.HandlerOptions{Level: least}
+	switch format {
+	case "text":
+		return slog.New(slog.NewTextHandler(out, options)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(out, options)), nil
+	}
+	return nil, outcome.New(outcome.Usage, "--log-format %q: want text or json", format)
+}
+
+// stopAfter stops a node that could not be served, and keeps the first reason first.
+func stopAfter(n *node.Node, err error) error {
+	if stopping := n.Stop(); stopping != nil {
+		return errors.Join(err, fmt.Errorf("and the stop failed too: %w", stopping))
+	}
+	return err
+}

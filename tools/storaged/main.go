@@ -1,0 +1,159 @@
+// Command storaged is the storage node: it serves the shard on one device until it is told to stop.
+//
+// It owns the process: configuration, log, control socket, signals. Invariants: readiness (sd_notify, or the report to
+// the shell that waits for --detach) is told only when requests are served; SIGTERM and `basalt stop` drain, make a
+// checkpoint and end with code 0; a second signal ends at once, which is a crash and loses nothing that was promised.
+// Read run here first, then flags.go.
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"basalt/tools/config"
+	"basalt/tools/control"
+	"basalt/tools/daemon"
+	"basalt/tools/node"
+	"basalt/tools/outcome"
+	"basalt/tools/version"
+)
+
+func main() {
+	ready, isChild := daemon.Child()
+	s := newSettings()
+	command := &cobra.Command{
+		Use:           "storaged --device DEVICE",
+		Short:         "Serve a Basalt store",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		RunE:          func(c *cobra.Command, args []string) error { return s.main(c, args, ready, isChild) },
+	}
+	command.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
+		return outcome.New(outcome.Usage, "%w (see --help)", err)
+	})
+	s.register(command.Flags())
+	err := command.Execute()
+	if err != nil {
+		ready.Fail(err)
+	}
+	os.Exit(outcome.Exit(os.Stderr, "storaged", err))
+}
+
+func (s *settings) main(c *cobra.Command, args []string, ready *daemon.Ready, isChild bool) error {
+	if len(args) > 0 {
+		return outcome.New(outcome.Usage, "storaged takes flags only, have %q", args)
+	}
+	if s.version {
+		fmt.Fprintln(c.OutOrStdout(), version.Long())
+		return nil
+	}
+	if s.configFile != "" {
+		if err := config.File(c.Flags(), s.configFile); err != nil {
+			return err
+		}
+	}
+	if s.showConfig {
+		fmt.Fprint(c.OutOrStdout(), config.Show(c.Flags()))
+		return nil
+	}
+	if s.detach && !isChild {
+		if s.log == "" {
+			return outcome.New(outcome.Usage, "--detach needs --log FILE")
+		}
+		return daemon.Detach(s.log, c.OutOrStdout())
+	}
+	return s.run(ready, isChild)
+}
+
+// run is the life of the node.
+func (s *settings) run(ready *daemon.Ready, isChild bool) error {
+	log, err := s.logger(isChild)
+	if err != nil {
+		return err
+	}
+	log.Info("starting", "version", version.Long(), "pid", os.Getpid())
+	cfg, err := s.node(log)
+	if err != nil {
+		return err
+	}
+	lock, err := s.pidLock()
+	if err != nil {
+		return err
+	}
+	defer lock.Release()
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
+	n, err := node.Start(cfg)
+	if err != nil {
+		log.Error("not started", "error", err)
+		return err
+	}
+	return s.serve(n, log, ready, signals)
+}
+
+// serve waits for whoever stops the node, and stops it.
+func (s *settings) serve(n *node.Node, log *slog.Logger, ready *daemon.Ready, signals <-chan os.Signal) error {
+	door, metrics, err := s.doors(n)
+	if err != nil {
+		return stopAfter(n, err)
+	}
+	defer metrics.Close()
+	if err := daemon.Notify("READY=1"); err != nil {
+		log.Warn("readiness", "error", err)
+	}
+	ready.Done("")
+	log.Info("serving")
+	select {
+	case sig := <-signals:
+		log.Info("stopping", "signal", sig.String())
+	case <-door.Stop():
+		log.Info("stopping", "ordered", "on the control socket")
+	case <-n.MountDone():
+		log.Info("stopping", "because", "the mount of this process was taken off")
+	}
+	go func() {
+		sig := <-signals
+		log.Warn("second signal: ending at once", "signal", sig.String())
+		os.Exit(int(outcome.Failed))
+	}()
+	if err := daemon.Notify("STOPPING=1"); err != nil {
+		log.Warn("readiness", "error", err)
+	}
+	err = n.Stop()
+	if err != nil {
+		log.Error("stopped with an error", "error", err)
+	} else {
+		log.Info("stopped")
+	}
+	door.Finish(err)
+	return err
+}
+
+// doors opens the control socket and, by wish, the metrics.
+func (s *settings) doors(n *node.Node) (*control.Server, *control.Metrics, error) {
+	var metrics *control.Metrics
+	source := func() control.Status {
+		status := n.Status()
+		if metrics != nil {
+			status.About["metrics"] = metrics.Addr
+		}
+		return status
+	}
+	if s.metrics != "" {
+		var err error
+		if metrics, err = control.ServeMetrics(s.metrics, source); err != nil {
+			return nil, nil, err
+		}
+	}
+	door, err := control.Listen(s.controlPath(), source)
+	if err != nil {
+		metrics.Close()
+		return nil, nil, err
+	}
+	return door, metrics, nil
+}
