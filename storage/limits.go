@@ -104,7 +104,7 @@ func (o *Options) validate() error {
 
 // fits refuses limits that do not fit the store: an empty ring must take any record, wherever its head is.
 func (o *Options) fits(s *format.Superblock) error {
-	if ring := s.Journal.Bytes(); int64(o.GroupRecordMax) > ring/2 {
+	if ring := s.Journal.Bytes(); !o.ReadOnly && int64(o.GroupRecordMax) > ring/2 {
 		return fmt.Errorf("storage: GroupRecordMax is %d, more than half of the journal of %d bytes", o.GroupRecordMax, ring)
 	}
 	return nil

@@ -60,11 +60,12 @@ func (s *Store) Stats() Stats {
 	return st
 }
 
-// Space is what the slice has, in bytes.
+// Space is what the slice has, in blocks.
 type Space struct {
-	Total     uint64 // for data, tree and reserve
-	Free      uint64 // now, or after the next checkpoint
-	Available uint64 // of that, what a transaction that only adds may use
+	BlockBytes uint32
+	Total      uint64 // for data, tree and reserve
+	Free       uint64 // now, or after the next checkpoint
+	Avail      uint64 // of that, what a transaction that only adds may use
 }
 
 // Space of the store.
@@ -80,6 +81,5 @@ func (s *Store) Space() Space {
 	}
 	kept := s.deleteReserve() + s.foldBlocks(s.active)
 	avail := free - min(free, kept)
-	const b = blockSize
-	return Space{Total: total * b, Free: free * b, Available: avail * b}
+	return Space{BlockBytes: blockSize, Total: total, Free: free, Avail: avail}
 }

@@ -182,14 +182,14 @@ func (tx *Tx) firstColl() Coll {
 // log appends an operation to the record of the open group.
 func (tx *Tx) log(op *format.Op) error {
 	g := tx.s.open
+	if tx.s.replaying {
+		tx.ops++
+		return nil
+	}
 	// Header, five length fields, off, len, size: 8 + 5·4 + 24 bytes at most.
 	bound := format.OpHeaderBytes + 20 + 24 + len(op.Name) + len(op.Key) + len(op.Hi) + len(op.Val) + len(op.Pieces)
 	if g.n-tx.markRec+bound > tx.s.opt.TxnRecordMax {
 		return ErrTooLarge
-	}
-	if tx.s.replaying {
-		tx.ops++
-		return nil
 	}
 	out := format.AppendOp(g.mem[:g.n], op)
 	if len(out) > len(g.mem) {
