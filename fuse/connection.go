@@ -19,7 +19,8 @@ type Connection struct {
 	// immutable after Serve
 	opt       Options
 	fd        int
-	direct    bool // mounted by mount(2), not by fusermount3
+	dev       string // the mount's device number, as the mount table writes it
+	direct    bool   // mounted by mount(2), not by fusermount3
 	transport Transport
 	why       string // why not io_uring, where it was not asked away
 	minor     uint32 // the kernel's protocol version 7.minor

@@ -17,6 +17,7 @@ const (
 	devicePath  = "/dev/fuse"
 	enablePath  = "/sys/module/fuse/parameters/enable_uring"
 	limitPath   = "/proc/sys/fs/fuse/max_pages_limit"
+	fuseConf    = "/etc/fuse.conf"
 	possPath    = "/sys/devices/system/cpu/possible"
 	pagesMax    = 256 // what kernels without the sysctl allow
 	initTimeout = 10_000
@@ -36,7 +37,14 @@ func (c *Connection) mount() error {
 		c.direct = true
 		c.fd, err = mountDirect(&c.opt)
 	} else {
+		if !c.opt.OwnerOnly && !othersAllowed() {
+			c.opt.OwnerOnly = true
+			c.log.Info("other users can't enter this mount: "+fuseConf+" does not say user_allow_other", "dir", dir)
+		}
 		c.fd, err = mountHelped(&c.opt)
+	}
+	if m, ok := findMount(dir); ok {
+		c.dev = m.dev
 	}
 	return err
 }
@@ -49,7 +57,7 @@ func checkDir(dir string, nonEmpty bool) error {
 	}
 	st, err := os.Lstat(dir)
 	switch {
-	case errors.Is(err, unix.ENOTCONN):
+	case errors.Is(err, unix.ENOTCONN), errors.Is(err, unix.ECONNABORTED):
 		return fmt.Errorf("mount %s: a dead mount is still there; remove it with: umount -l %s", dir, dir)
 	case errors.Is(err, os.ErrNotExist):
 		return fmt.Errorf("mount %s: there is no such directory; make it first", dir)
@@ -156,7 +164,7 @@ func (o *Options) kernelOptions() []string {
 
 // mountHelped has the set-uid helper mount, and receives the open device from it.
 func mountHelped(o *Options) (int, error) {
-	fd, err := unix.Open(devicePath, unix.O_RDWR|unix.O_CLOEXEC, 0)
+	fd, err := unix.Open(devicePath, unix.O_RDWR|unix.O_CLOEXEC, 0) // the helper opens it with our rights, but explains less
 	if err != nil {
 		return -1, deviceError(err)
 	}
@@ -186,8 +194,25 @@ func mountHelped(o *Options) (int, error) {
 	return receiveDevice(int(ours.Fd()))
 }
 
+// othersAllowed says whether fusermount3 grants allow_other to users.
+func othersAllowed() bool {
+	b, err := os.ReadFile(fuseConf)
+	if err != nil {
+		return false
+	}
+	for line := range strings.Lines(string(b)) {
+		if strings.TrimSpace(line) == "user_allow_other" {
+			return true
+		}
+	}
+	return false
+}
+
+// HelperPaths is where fusermount3 is looked for; a name without a slash is looked up in PATH.
+var HelperPaths = []string{"fusermount3", "/bin/fusermount3", "/usr/bin/fusermount3"}
+
 func findHelper() (string, error) {
-	for _, name := range []string{"fusermount3", "/bin/fusermount3", "/usr/bin/fusermount3"} {
+	for _, name := range HelperPaths {
 		if p, err := exec.LookPath(name); err == nil {
 			return p, nil
 		}
@@ -240,10 +265,8 @@ func readInit(fd int, buf []byte) (int, error) {
 func (c *Connection) Unmount(lazy bool) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	select {
-	case <-c.done:
-		return nil
-	default:
+	if m, ok := findMount(c.opt.Dir); !ok || m.dev != c.dev {
+		return nil // somebody else was faster
 	}
 	if err := detach(c.opt.Dir, c.direct, lazy); err != nil {
 		return err
