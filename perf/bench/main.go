@@ -62,7 +62,7 @@ func (b *bench) node() error {
 	}
 	describe(os.Stdout)
 	var first error
-	for _, p := range []part{enginePart, storePart} {
+	for _, p := range []part{enginePart, storePart, roundTripPart} {
 		if err := b.run(p); err != nil && first == nil {
 			first = err
 		}
