@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 
+	"basalt/engine/device"
 	"basalt/storage/format"
 )
 
@@ -289,7 +290,7 @@ func (w *folder) place(n format.BlockCount) (format.BlockNo, []byte, error) {
 		if err := w.flush(); err != nil {
 			return 0, nil, err
 		}
-		want := max(format.BlockCount(w.t.cfg.BatchBytes/format.BlockBytes), n)
+		want := max(format.BlockCount(w.t.cfg.BatchBytes/2/format.BlockBytes), n)
 		run, err := w.env.Alloc(want, n)
 		if err != nil {
 			return 0, nil, fmt.Errorf("space for %d blocks of the tree: %w", n, err)
@@ -301,11 +302,16 @@ func (w *folder) place(n format.BlockCount) (format.BlockNo, []byte, error) {
 	}
 	from := w.used
 	w.used += n
-	mem := w.t.cfg.Arena.Bytes(w.batch)
-	return w.run.Start + format.BlockNo(from), mem[int(from)*format.BlockBytes : int(w.used)*format.BlockBytes], nil
+	return w.run.Start + format.BlockNo(from), w.batch()[int(from)*format.BlockBytes : int(w.used)*format.BlockBytes], nil
 }
 
-// flush writes the batch and returns what it did not fill.
+// batch is the half of the batch memory that is being filled; the other one may be on its way to the device.
+func (w *folder) batch() []byte {
+	n := w.t.cfg.BatchBytes / 2
+	return w.t.cfg.Arena.Bytes(w.t.batch)[w.half*n : (w.half+1)*n]
+}
+
+// flush starts the write of the batch, after the one before it has landed, and returns what the batch did not fill.
 func (w *folder) flush() error {
 	run, used := w.run, w.used
 	w.run, w.used = format.Extent{}, 0
@@ -315,9 +321,37 @@ func (w *folder) flush() error {
 	if used == 0 {
 		return nil
 	}
+	if err := w.landed(); err != nil {
+		return err
+	}
 	e := format.Extent{Start: run.Start, Len: used}
 	w.wrote += int(e.Bytes())
-	if err := w.t.cfg.Device.Write(w.f, w.t.cfg.Arena.Bytes(w.batch)[:e.Bytes()], e.Offset()); err != nil {
+	w.flying, w.mem, w.res = e, w.batch()[:e.Bytes()], 0
+	w.half ^= 1
+	if q := w.t.queue; q != nil {
+		w.gather.Submit(w.f, q.WriteOp(w.mem, e.Offset()), &w.res)
+		return nil
+	}
+	return w.landed()
+}
+
+// landed waits for the write in flight. What came back short is written again step by step.
+func (w *folder) landed() error {
+	e := w.flying
+	if e.Empty() {
+		return nil
+	}
+	w.flying = format.Extent{}
+	if q := w.t.queue; q != nil {
+		w.gather.Wait(w.f)
+		if int64(w.res) == e.Bytes() {
+			return nil
+		}
+		if !retry(w.res) {
+			return fmt.Errorf("write of tree nodes to %v: %w", e, q.Error(device.OpWrite, e.Offset(), int(e.Bytes()), w.res))
+		}
+	}
+	if err := w.t.cfg.Device.Write(w.f, w.mem, e.Offset()); err != nil {
 		return fmt.Errorf("write of tree nodes to %v: %w", e, err)
 	}
 	return nil

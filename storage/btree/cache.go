@@ -111,10 +111,45 @@ func (c *cache) get(n int) (arena.Buf, error) {
 	c.room(int64(n))
 	for tries := 0; ; tries++ {
 		b, err := c.arena.Get(n)
-		if err == nil || !errors.Is(err, arena.ErrExhausted) || tries == arenaTriesMax || !c.evict() {
+		if err == nil || !errors.Is(err, arena.ErrExhausted) {
+			return b, err
+		}
+		if tries < arenaTriesMax && c.evict() {
+			continue
+		}
+		if tries >= arenaTriesMax+regionsMax || !c.evictRegion(n) {
 			return b, err
 		}
 	}
+}
+
+// evictRegion empties the aligned stretch of memory around one victim that a block of n bytes would take: evicting by age
+// frees nodes here and there, which need not become a larger block.
+func (c *cache) evictRegion(n int) bool {
+	size := uint64(format.BlockBytes)
+	for size < uint64(n) {
+		size <<= 1
+	}
+	for range c.frames {
+		if c.hand >= len(c.frames) {
+			c.hand = 0
+		}
+		fr := &c.frames[c.hand]
+		c.hand++
+		if fr.kind == frameNone || fr.pins > 0 {
+			continue
+		}
+		region := c.arena.Addr(fr.buf) / size
+		for i := range c.frames {
+			fr := &c.frames[i]
+			if fr.kind != frameNone && fr.pins == 0 && c.arena.Addr(fr.buf)/size == region {
+				c.evictions++
+				c.remove(int32(i))
+			}
+		}
+		return true
+	}
+	return false
 }
 
 // add makes a frame of memory that get gave. A frame of the same block goes: its block was written anew.

@@ -276,7 +276,9 @@ func TestOurBugs(t *testing.T) {
 			mustPanic(t, func() { _, _ = r.tree.Fold(nil, r.root, 2, src, r.env) })
 		})
 	}
-	mustPanic(t, func() { New(Config{NodeBytes: 5000, Store: format.UUID{1}, Space: []format.Extent{{Start: 0, Len: 1}}}) })
+	mustPanic(t, func() {
+		New(Config{NodeBytes: 5000, Store: format.UUID{1}, Space: []format.Extent{{Start: 0, Len: 1}}})
+	})
 	mustPanic(t, func() { New(Config{NodeBytes: 4096, Store: format.UUID{1}}) })
 }
 

@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"basalt/engine"
-	"basalt/engine/arena"
 	"basalt/storage/format"
 )
 
@@ -24,13 +23,21 @@ type folder struct {
 	key      []byte                          // of the old leaf entry at hand
 	prev     []byte                          // of the last change
 	sep      []byte
+	aheadLo  []byte
+	aheadHi  []byte
 	leafWarm bool // the old leaf at hand was in the cache
 
+	ahead      ahead
 	nodeBlocks format.BlockCount
-	batch      arena.Buf
-	run        format.Extent // where the batch will stand
+	half       int           // half of the batch memory that is being filled
+	run        format.Extent // where it will stand
 	used       format.BlockCount
 	wrote      int // bytes since the last call of Budget
+
+	gather engine.Gather // the write of the other half, in flight
+	flying format.Extent
+	mem    []byte
+	res    int32
 }
 
 // Fold writes the tree that root becomes with the changes of src, in nodes of that epoch, and returns it. The writes have
@@ -46,20 +53,34 @@ func (t *Tree) Fold(f *engine.Fiber, root Root, epoch uint64, src Source, env En
 		w = &folder{t: t, nodeBlocks: format.BlocksFor(int64(t.cfg.NodeBytes)), key: make([]byte, 0, format.KeyBytesMax)}
 		t.fold = w
 	}
-	buf, err := t.cache.get(t.cfg.BatchBytes)
-	if err != nil {
-		return root, fmt.Errorf("memory of a fold: %w", err)
+	if err := t.takeBatch(); err != nil {
+		return root, err
 	}
-	w.f, w.env, w.src, w.epoch, w.batch = f, env, src, epoch, buf
+	w.f, w.env, w.src, w.epoch = f, env, src, epoch
 	w.run, w.used, w.wrote, w.prev = format.Extent{}, 0, 0, w.prev[:0]
 	for _, b := range w.builders {
 		b.reset()
 	}
+	w.ahead.open(t)
 	defer func() {
-		t.cfg.Arena.Put(buf)
+		_ = w.landed() // an error before this one ended the fold
+		w.ahead.close()
 		w.f, w.env, w.src = nil, nil, nil
 	}()
 	return w.tree(root)
+}
+
+// takeBatch gets the memory that folds write from. The tree keeps it: later the cache may have torn the arena into nodes.
+func (t *Tree) takeBatch() error {
+	if t.batch.Valid() {
+		return nil
+	}
+	b, err := t.cache.get(t.cfg.BatchBytes)
+	if err != nil {
+		return fmt.Errorf("memory of a fold, %d bytes: %w", t.cfg.BatchBytes, err)
+	}
+	t.batch = b
+	return nil
 }
 
 func (w *folder) builder(level int) *builder {
@@ -86,6 +107,9 @@ func (w *folder) tree(root Root) (Root, error) {
 		return root, err
 	}
 	if err := w.flush(); err != nil {
+		return root, err
+	}
+	if err := w.landed(); err != nil {
 		return root, err
 	}
 	if c, ok := w.src.Change(); ok {
@@ -133,6 +157,9 @@ func (w *folder) node(ptr format.ChildPtr, level int, lo, hi []byte) error {
 		case w.covered(clo, chi) && !w.changes(chi):
 			err = w.dropTree(child, level-1, clo, chi)
 		case w.changes(chi) || w.ranges(clo, chi) || w.open(level):
+			if level == 1 {
+				w.readAhead(n, i, hi)
+			}
 			if err = w.node(child, level-1, clo, chi); err == nil {
 				err = w.pause(level-1, w.nextTouched(n, level, i, hi))
 			}
@@ -155,6 +182,22 @@ func (w *folder) nextTouched(n format.Node, level, i int, hi []byte) bool {
 	return w.changes(chi) || w.ranges(clo, chi)
 }
 
+// readAhead reads the leaf at hand and further ones of the same parent that will be rewritten.
+func (w *folder) readAhead(n format.Node, i int, hi []byte) {
+	look, ok := w.src.(Lookahead)
+	w.ahead.fill(w.f, n, i, func(j int) bool {
+		if !ok {
+			return false
+		}
+		w.aheadLo = n.AppendKey(w.aheadLo[:0], j)
+		if j+1 < n.Count() {
+			w.aheadHi = n.AppendKey(w.aheadHi[:0], j+1)
+			return look.Touches(w.aheadLo, w.aheadHi)
+		}
+		return look.Touches(w.aheadLo, hi)
+	})
+}
+
 // childBounds is the range of keys that belongs to child i. The slices live until the next child of the same level.
 func (w *folder) childBounds(n format.Node, level, i int, lo, hi []byte) (clo, chi []byte) {
 	b := &w.bounds[level]
@@ -175,7 +218,7 @@ func (w *folder) readOld(ptr format.ChildPtr, level int) (format.Node, error) {
 	if err := w.budget(); err != nil {
 		return nil, err
 	}
-	b, warm, err := w.t.copyNode(w.f, ptr, level, w.old[level])
+	b, warm, err := w.t.copyNode(w.f, ptr, level, w.old[level], &w.ahead)
 	w.old[level] = b
 	if level == 0 {
 		w.leafWarm = warm
@@ -184,8 +227,9 @@ func (w *folder) readOld(ptr format.ChildPtr, level int) (format.Node, error) {
 	return format.Node(b), err
 }
 
-// copyNode copies a node into dst, which it makes when it is nil.
-func (t *Tree) copyNode(f *engine.Fiber, ptr format.ChildPtr, level int, dst []byte) (out []byte, warm bool, err error) {
+// copyNode copies a node into dst, which it makes when it is nil, from the cache, from what was read ahead, or from the
+// device.
+func (t *Tree) copyNode(f *engine.Fiber, ptr format.ChildPtr, level int, dst []byte, a *ahead) (out []byte, warm bool, err error) {
 	if dst == nil {
 		dst = make([]byte, t.cfg.NodeBytes)
 	}
@@ -194,6 +238,10 @@ func (t *Tree) copyNode(f *engine.Fiber, ptr format.ChildPtr, level int, dst []b
 		return dst, true, nil
 	}
 	m := missNode(ptr, level)
+	if b := a.have(ptr); b != nil {
+		copy(dst, b)
+		return dst, false, t.verify(m, t.nodeExtent(ptr), dst)
+	}
 	return dst, false, t.readPast(f, m, func(b []byte) { copy(dst, b) })
 }
 

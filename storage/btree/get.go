@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"basalt/engine"
+	"basalt/engine/arena"
 	"basalt/storage/format"
 )
 
@@ -13,7 +14,9 @@ type Tree struct {
 	cache   cache
 	loading map[format.BlockNo]*load
 	folding bool
-	fold    *folder // scratch memory that folds share
+	fold    *folder   // scratch memory that folds share
+	batch   arena.Buf // what folds write from
+	queue   queue     // immutable; the device, if it takes several operations at once
 	loads   uint64
 	folded  struct{ read, written, values uint64 }
 }
@@ -39,14 +42,21 @@ func New(cfg Config) *Tree {
 	if cfg.BatchBytes == 0 {
 		cfg.BatchBytes = batchBytesDefault
 	}
-	cfg.BatchBytes = max(cfg.BatchBytes, cfg.NodeBytes, format.ValueBytesMax)
+	cfg.BatchBytes = max(cfg.BatchBytes, 2*cfg.NodeBytes, 2*format.ValueBytesMax)
 	t := &Tree{cfg: cfg, loading: make(map[format.BlockNo]*load)}
 	t.cache.init(cfg.Arena, max(cfg.CacheBytes, int64(cacheNodesMin*cfg.NodeBytes)))
+	t.queue, _ = cfg.Device.(queue)
 	return t
 }
 
-// Close gives the cache's memory back. No cursor, pin or fold may be left.
-func (t *Tree) Close() { t.cache.close() }
+// Close gives all memory back. No cursor, pin or fold may be left.
+func (t *Tree) Close() {
+	t.cache.close()
+	if t.batch.Valid() {
+		t.cfg.Arena.Put(t.batch)
+		t.batch = arena.Buf{}
+	}
+}
 
 // Stats are the gauges and counters.
 func (t *Tree) Stats() Stats {

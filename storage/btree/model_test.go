@@ -101,7 +101,9 @@ func TestDropped(t *testing.T) {
 		r.fold(fill, nil)
 		wantLo, wantHi := key.Draw(t, "lo"), key.Draw(t, "hi")
 		inside := func(k string) bool { return k >= wantLo && k < wantHi }
-		r.env.visit = func(lo, hi []byte) bool { return wantLo < wantHi && string(lo) < wantHi && (hi == nil || string(hi) > wantLo) }
+		r.env.visit = func(lo, hi []byte) bool {
+			return wantLo < wantHi && string(lo) < wantHi && (hi == nil || string(hi) > wantLo)
+		}
 		ranges := drawRanges(t, key)
 		src := &listSource{ranges: ranges}
 		settled := map[string]bool{}

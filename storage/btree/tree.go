@@ -43,7 +43,7 @@ type Config struct {
 	NodeBytes  int
 	Space      []format.Extent // what pointers may name
 	CacheBytes int64           // bound of the node cache (pins may exceed it)
-	BatchBytes int             // most that Fold writes with one request; 0 = 1 MiB
+	BatchBytes int             // memory that Fold writes from, half of it with one request; 0 = 1 MiB
 	InlineMax  int             // longest value in a leaf; 0 = format.ValueInlineMax
 	EntriesMax int             // most entries of a node, for tests that want deep trees; 0 = as many as fit
 }
@@ -69,6 +69,12 @@ type Source interface {
 	NextChange()
 	Range() (Range, bool)
 	NextRange()
+}
+
+// Lookahead is a Source that can say what will come. Leaves that it names are read before they are wanted, many at once.
+type Lookahead interface {
+	// Touches tells whether a change or a range deletion that is still to come meets [lo, hi); a nil hi has no end.
+	Touches(lo, hi []byte) bool
 }
 
 // Env is what a fold needs from the store.

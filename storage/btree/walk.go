@@ -14,7 +14,9 @@ func (t *Tree) Walk(f *engine.Fiber, root Root, v Visitor) error {
 	if root.Height == 0 {
 		return nil
 	}
-	w := walker{t: t, f: f, v: v}
+	w := &walker{t: t, f: f, v: v}
+	w.ahead.open(t)
+	defer w.ahead.close()
 	_, err := w.node(root.ChildPtr, int(root.Height)-1, nil, nil)
 	return err
 }
@@ -27,12 +29,13 @@ type walker struct {
 	nodes  [format.NodeHeightMax][]byte
 	bounds [format.NodeHeightMax][2][]byte
 	key    []byte
+	ahead  ahead
 }
 
 // node visits a subtree and returns whether it was whole.
 func (w *walker) node(ptr format.ChildPtr, level int, lo, hi []byte) (whole bool, err error) {
 	e := w.t.nodeExtent(ptr)
-	b, _, err := w.t.copyNode(w.f, ptr, level, w.nodes[level])
+	b, _, err := w.t.copyNode(w.f, ptr, level, w.nodes[level], &w.ahead)
 	w.nodes[level] = b
 	n := format.Node(b)
 	if err == nil {
@@ -107,6 +110,9 @@ func (w *walker) children(n format.Node, level int, lo, hi []byte) (entries uint
 		child := n.Child(i)
 		entries += child.Entries
 		flags |= child.Flags & format.PtrValues
+		if level == 1 {
+			w.ahead.fill(w.f, n, i, func(int) bool { return true })
+		}
 		ok, err := w.node(child, level-1, clo, chi)
 		if err != nil {
 			return 0, 0, false, err

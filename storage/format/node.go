@@ -179,10 +179,15 @@ func (n Node) Search(key []byte) (i int, equal bool) {
 		return n.Count(), false
 	}
 	key = key[len(prefix):]
-	lo, hi := 0, n.Count()
+	fixed, slots := leafCellBytes, n.slots()
+	if n[4] != 0 {
+		fixed = innerCellBytes
+	}
+	lo, hi := 0, len(slots)/2
 	for lo < hi {
 		mid := int(uint(lo+hi) >> 1)
-		switch bytes.Compare(n.Suffix(mid), key) {
+		cell := n[le.Uint16(slots[2*mid:]):]
+		switch bytes.Compare(cell[fixed:fixed+int(le.Uint16(cell))], key) {
 		case -1:
 			lo = mid + 1
 		case 0:
