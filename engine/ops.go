@@ -140,14 +140,16 @@ func (r *Reactor) launch(s *uring.SQE, slot uint32) {
 	r.ops.launched(slot)
 }
 
-// push puts the entry into the submission queue, emptying it into the kernel first if it is full.
+// push puts the entry into the submission queue, emptying it into the kernel first if it is full. What is
+// handed to an interface escapes to the heap: hence the copy in the reactor.
 func (r *Reactor) push(s *uring.SQE) {
-	err := r.ring.Push(s)
+	r.sqe = *s
+	err := r.ring.Push(&r.sqe)
 	for tries := 0; err == uring.ErrFull && tries < pushTriesMax; tries++ {
 		if r.flushFull() != nil {
 			break
 		}
-		err = r.ring.Push(s)
+		err = r.ring.Push(&r.sqe)
 	}
 	if err != nil {
 		r.fail(fmt.Errorf("engine: %s: push of operation %d: %w", r.cfg.Name, s.Opcode, err))
@@ -170,12 +172,13 @@ func (r *Reactor) submitCmd(s *uring.SQE, cmd *[80]byte, c Completer) OpID {
 	slot := r.ops.add(c)
 	id := r.ops.id(slot)
 	s.UserData = uint64(id)
-	err := r.ring.PushCmd(s, cmd)
+	r.sqe, r.cmd = *s, *cmd
+	err := r.ring.PushCmd(&r.sqe, &r.cmd)
 	for tries := 0; err == uring.ErrFull && tries < pushTriesMax; tries++ {
 		if r.flushFull() != nil {
 			break
 		}
-		err = r.ring.PushCmd(s, cmd)
+		err = r.ring.PushCmd(&r.sqe, &r.cmd)
 	}
 	switch err {
 	case nil:

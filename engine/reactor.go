@@ -62,6 +62,8 @@ type Reactor struct {
 	atEnd      []Message
 	gatherFree *gatherOp
 	cqes       [reapBatch]uring.CQE
+	sqe        uring.SQE // being pushed
+	cmd        [80]byte
 	files      fileTable
 	offload    offload
 	wake8      arena.Buf

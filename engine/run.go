@@ -147,7 +147,9 @@ func (r *Reactor) setup() (err error) {
 	}
 	r.stats.Ring = r.ring.Cap().String()
 	r.nowNs = r.cfg.Clock.Mono()
-	return r.armWake()
+	err = r.armWake()
+	r.publish()
+	return err
 }
 
 // register makes memory and a file table known to the ring. Not being allowed to is no error: the plain
