@@ -25,7 +25,7 @@ const (
 
 // mount attaches the file system and opens its device: mount(2) as root, fusermount3 for everyone else.
 func (c *Connection) mount() error {
-	dir, err := filepath.Abs(c.opt.Dir)
+	dir, err := resolve(c.opt.Dir)
 	if err != nil {
 		return fmt.Errorf("mount %s: %w", c.opt.Dir, err)
 	}
@@ -47,6 +47,19 @@ func (c *Connection) mount() error {
 		c.dev = m.dev
 	}
 	return err
+}
+
+// resolve names the directory as the mount table does, without looking into it.
+func resolve(dir string) (string, error) {
+	abs, err := filepath.Abs(dir)
+	if err != nil || abs == "/" {
+		return abs, err
+	}
+	parent, err := filepath.EvalSymlinks(filepath.Dir(abs))
+	if err != nil {
+		return "", err
+	}
+	return filepath.Join(parent, filepath.Base(abs)), nil
 }
 
 // checkDir refuses a mount point that can't be one, in words that say what to do. It asks the mount table first: touching a mount whose
