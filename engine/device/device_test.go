@@ -12,6 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+func init() { claimTries = 2 }
+
 func newReactor(t testing.TB) *engine.Reactor {
 	t.Helper()
 	r, err := engine.New(engine.Config{CPU: -1, ArenaBytes: 8 << 20})

@@ -76,10 +76,29 @@ func open(path string, o Options) (d *Device, err error) {
 	return d, nil
 }
 
-// claim opens past the page cache and makes sure that nobody else has it. For a block device O_EXCL is
-// the kernel's own claim (a mounted one has it); the lock keeps other processes of ours out, of an
-// image file too.
+// Claiming is patient: the kernel tears the ring of a killed process down some time after its end, and until
+// then the ring's file table keeps the device open. 40 × 50 ms.
+const claimPause = 50 * time.Millisecond
+
+var claimTries = 40 // a variable for tests that want the refusal
+
+// claim opens past the page cache and makes sure that nobody else has it.
 func claim(path string, block bool, o Options) (fd int, direct bool, err error) {
+	for try := 1; ; try++ {
+		fd, direct, err = claimOnce(path, block, o)
+		if !errors.Is(err, ErrBusy) || try >= claimTries {
+			return fd, direct, err
+		}
+		wait := unix.NsecToTimespec(int64(claimPause))
+		if e := unix.Nanosleep(&wait, nil); e != nil && e != unix.EINTR {
+			return fd, direct, err
+		}
+	}
+}
+
+// claimOnce: for a block device O_EXCL is the kernel's own claim (a mounted one has it); the lock keeps other
+// processes of ours out, of an image file too.
+func claimOnce(path string, block bool, o Options) (fd int, direct bool, err error) {
 	flags, lock := unix.O_RDWR|unix.O_CLOEXEC|unix.O_DIRECT, unix.LOCK_EX
 	if o.ReadOnly {
 		flags, lock = unix.O_RDONLY|unix.O_CLOEXEC|unix.O_DIRECT, unix.LOCK_SH
@@ -104,7 +123,7 @@ func claim(path string, block bool, o Options) (fd int, direct bool, err error) 
 	case err != nil:
 		return -1, false, err
 	}
-	if err = lockPatiently(fd, lock); err != nil {
+	if err = unix.Flock(fd, lock|unix.LOCK_NB); err != nil {
 		unix.Close(fd)
 		if err == unix.EWOULDBLOCK {
 			return -1, false, fmt.Errorf("%w: another process has locked it", ErrBusy)
@@ -112,22 +131,6 @@ func claim(path string, block bool, o Options) (fd int, direct bool, err error) 
 		return -1, false, fmt.Errorf("locking it: %w", err)
 	}
 	return fd, direct, nil
-}
-
-// lockPatiently tries for as long as a killed process may hold its lock after its end: until the kernel has torn down
-// the ring that had the file registered.
-func lockPatiently(fd, lock int) (err error) {
-	const tries, pause = 40, 50 * time.Millisecond
-	for range tries {
-		if err = unix.Flock(fd, lock|unix.LOCK_NB); err != unix.EWOULDBLOCK {
-			return err
-		}
-		wait := unix.NsecToTimespec(int64(pause))
-		if err := unix.Nanosleep(&wait, nil); err != nil && err != unix.EINTR {
-			return err
-		}
-	}
-	return err
 }
 
 func openRetry(path string, flags int) (fd int, err error) {

@@ -51,7 +51,9 @@ const (
 	sqTaskrun    = 1 << 2
 
 	registerBuffers     = 0
+	unregisterBuffers   = 1
 	registerFiles       = 2
+	unregisterFiles     = 3
 	registerFilesUpdate = 6
 	registerProbe       = 8
 	registerRingFds     = 20
@@ -283,6 +285,18 @@ func (n *native) NewEvent() (fd int32, signal func(), err error) {
 	return e.fd, e.signal, nil
 }
 
+func (n *native) unregister() (err error) {
+	if n.caps.Files {
+		err = registerNothing(n.fd, unregisterFiles)
+	}
+	if n.caps.Buffers {
+		if e := registerNothing(n.fd, unregisterBuffers); err == nil {
+			err = e
+		}
+	}
+	return err
+}
+
 func (n *native) Close() error {
 	if n.closed {
 		return nil
@@ -291,10 +305,15 @@ func (n *native) Close() error {
 	for _, b := range n.bufs {
 		b.release(n.fd)
 	}
+	// What is registered stays open and pinned until the kernel has torn the ring down in the background,
+	// some time after close: let go of it now, so that a device can be claimed again at once.
+	err := n.unregister()
 	if n.enterFl != 0 {
 		ringFdUnregister(n.fd, n.enterFd)
 	}
-	err := n.maps.munmap()
+	if e := n.maps.munmap(); err == nil {
+		err = e
+	}
 	if e := unix.Close(n.fd); err == nil {
 		err = e
 	}

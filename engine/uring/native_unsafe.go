@@ -201,6 +201,11 @@ func registerInt32s(fd int, op uintptr, v []int32) error {
 	return err
 }
 
+func registerNothing(fd int, op uintptr) error {
+	_, err := register(fd, op, nil, 0)
+	return err
+}
+
 func updateFile(ring int, slot uint32, fd int32) error {
 	v := fd
 	u := ringFdUpdate{offset: slot, data: uint64(uintptr(unsafe.Pointer(&v)))}

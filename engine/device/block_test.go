@@ -1,0 +1,142 @@
+package device
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"testing"
+
+	"basalt/engine"
+	"golang.org/x/sys/unix"
+)
+
+// loop makes a block device of an image file; the kernel gives it back when the last user closes it.
+func loop(t *testing.T, path string) string {
+	t.Helper()
+	control, err := unix.Open("/dev/loop-control", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatalf("block devices are tested on a loop device, by root: %v", err)
+	}
+	defer unix.Close(control)
+	file, err := unix.Open(path, unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(file)
+	for range 16 { // another process may take the number between asking and using it
+		n, err := unix.IoctlRetInt(control, unix.LOOP_CTL_GET_FREE)
+		if err != nil {
+			t.Fatalf("free loop device: %v", err)
+		}
+		name := fmt.Sprintf("/dev/loop%d", n)
+		dev, err := unix.Open(name, unix.O_RDWR|unix.O_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = unix.IoctlLoopConfigure(dev, &unix.LoopConfig{Fd: uint32(file), Size: 4096})
+		if err == nil {
+			t.Cleanup(func() {
+				unix.IoctlSetInt(dev, unix.LOOP_CLR_FD, 0)
+				unix.Close(dev)
+			})
+			return name
+		}
+		unix.Close(dev)
+		if err != unix.EBUSY {
+			t.Fatalf("loop device %s: %v", name, err)
+		}
+	}
+	t.Fatal("no loop device to be had")
+	return ""
+}
+
+func TestBlockDevice(t *testing.T) {
+	path := loop(t, created(t, 8<<20))
+	d, err := Open(path, Options{BytesMin: 8 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if g := d.Geometry(); !g.Block || g.Bytes != 8<<20 || g.LogicalBytes != 4096 || !g.Direct {
+		t.Errorf("geometry %+v", g)
+	}
+	r := newReactor(t)
+	if err := r.Call(func(f *engine.Fiber) error {
+		h, err := d.Attach(f.Turn())
+		if err != nil {
+			return err
+		}
+		b, err := r.Arena().Get(64 << 10)
+		if err != nil {
+			return err
+		}
+		p := r.Arena().Bytes(b)
+		for i := range p {
+			p[i] = byte(i>>12) + 1
+		}
+		want := bytes.Clone(p)
+		if err := h.Write(f, p, 1<<20); err != nil {
+			return err
+		}
+		if err := h.Flush(f); err != nil {
+			return err
+		}
+		clear(p)
+		if err := h.Read(f, p, 1<<20); err != nil {
+			return err
+		}
+		if !bytes.Equal(p, want) {
+			t.Error("read something else than was written")
+		}
+		return h.Discard(f, 0, 1<<20)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(path, Options{}); !errors.Is(err, ErrBusy) {
+		t.Errorf("second claim = %v, want ErrBusy", err)
+	}
+	reader, err := Open(path, Options{ReadOnly: true})
+	if !errors.Is(err, ErrBusy) {
+		t.Errorf("a reader beside a writer = %v, want ErrBusy", err)
+		reader.Close()
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// After an orderly stop nothing of ours still has the device, not even for a moment.
+func TestClaimAfterStopSucceedsAtOnce(t *testing.T) {
+	defer func(n int) { claimTries = n }(claimTries)
+	claimTries = 1
+	path := loop(t, created(t, 1<<20))
+	for round := range 5 {
+		d, err := Open(path, Options{})
+		if err != nil {
+			t.Fatalf("round %d: %v", round, err)
+		}
+		r, err := engine.New(engine.Config{CPU: -1, ArenaBytes: 1 << 20})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := r.Start(func(f *engine.Fiber) error {
+			h, err := d.Attach(f.Turn())
+			if err != nil {
+				return err
+			}
+			b, err := r.Arena().Get(4096)
+			if err != nil {
+				return err
+			}
+			return h.Read(f, r.Arena().Bytes(b), 0)
+		}); err != nil {
+			t.Fatal(err)
+		}
+		r.Stop()
+		if err := r.Wait(); err != nil {
+			t.Fatal(err)
+		}
+		if err := d.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
