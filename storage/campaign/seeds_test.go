@@ -1,0 +1,174 @@
+package campaign
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"testing"
+
+	"basalt/engine/sim"
+)
+
+const seeds = 2000
+
+// Two thousand random lives, each with its own limits, mix and faults, several generations each: a power cut at a random
+// operation (during a mount too), read, write and flush errors, slow operations.
+func TestRandomLives(t *testing.T) {
+	var sum tally
+	t.Run("all", func(t *testing.T) {
+		if seed, ok := where(t, "BASALT_SEED"); ok {
+			liveOn(t, seed, &sum)
+			return
+		}
+		const parts = 4
+		for part := range uint64(parts) {
+			t.Run(fmt.Sprintf("part%d", part), func(t *testing.T) {
+				t.Parallel()
+				for seed := part; seed < seeds; seed += parts {
+					liveOn(t, seed, &sum)
+				}
+			})
+		}
+	})
+	t.Logf("%d lives: %d ended by a power cut, %d more cuts while mounting, %d read-only, %d in peace; %d transactions met a device error, %d a full device; %d snapshots and %d reads compared",
+		sum.lives.Load(), sum.cuts.Load(), sum.mountCuts.Load(), sum.readOnly.Load(), sum.peaceful.Load(), sum.ioErrors.Load(), sum.full.Load(), sum.snapshots.Load(), sum.reads.Load())
+}
+
+func liveOn(t *testing.T, seed uint64, sum *tally) {
+	t.Helper()
+	if _, err := generations(seed, sum); err != nil {
+		t.Fatalf("seed %d: %v\nrerun: BASALT_SEED=%d go test -run TestRandomLives ./storage/campaign", seed, err, seed)
+	}
+}
+
+// The same seed must live the same lives: the store is deterministic, or no seed is worth anything.
+func TestStoreIsDeterministic(t *testing.T) {
+	var sum tally
+	for seed := range uint64(6) {
+		a, err := generations(seed, &sum)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, _ := generations(seed, &sum)
+		if a != b {
+			t.Fatalf("seed %d: trace %016x, then %016x", seed, a, b)
+		}
+	}
+}
+
+// drawPlan decides how the lives of a seed are lived.
+func drawPlan(r *rand.Rand, seed uint64) plan {
+	p := plan{seed: seed, disk: int64(6+r.IntN(4)) << 20, journal: 256 << 10 << r.IntN(2), node: 8 << 10 << r.IntN(2),
+		opt: tiny(), fibers: 1 + r.IntN(4), txns: 8 + r.IntN(32), swarm: r.IntN(2) == 0}
+	p.opt.DeltaBytesMax <<= r.IntN(3)
+	p.opt.CacheBytes <<= r.IntN(3)
+	p.opt.GroupDelayNs <<= r.IntN(6)
+	p.opt.RunBlocks <<= r.IntN(3)
+	p.opt.GroupStartBytes <<= r.IntN(3)
+	switch r.IntN(8) {
+	case 0:
+		p.faults.ReadError = 0.02
+	case 1:
+		p.faults.WriteError = 0.01
+	case 2:
+		p.faults.FlushError = 0.03
+	case 3:
+		p.faults.Slow, p.faults.SlowNs = 0.05, 20_000_000
+	}
+	return p
+}
+
+// generations lives a few lives on one disk and returns the hash of their traces.
+func generations(seed uint64, sum *tally) (hash uint64, err error) {
+	r := rand.New(rand.NewPCG(seed, 0x6e5))
+	p := drawPlan(r, seed)
+	m := newModel()
+	var disk *sim.Disk
+	var reported, applied uint64
+	for g := range uint64(1 + r.IntN(3)) {
+		l, err := begin(p, seed*16+g, disk, m)
+		if err == nil {
+			err = l.live(r, disk == nil, reported, applied, sum)
+		}
+		if err != nil {
+			dump := l.w.Dump()
+			l.end()
+			return hash, fmt.Errorf("generation %d: %w\n%s", g, err, tail(dump))
+		}
+		reported, applied = l.reported, l.appliedAtEnd
+		disk = l.disk.AfterPowerLoss()
+		hash = hash*31 + l.w.TraceHash()
+		l.end()
+	}
+	l, err := begin(p, seed*16+15, disk, m)
+	defer l.end()
+	if err == nil {
+		err = l.lastCheck(reported, applied)
+	}
+	if err != nil {
+		return hash, fmt.Errorf("after the last generation: %w\n%s", err, tail(l.w.Dump()))
+	}
+	return hash*31 + l.w.TraceHash(), nil
+}
+
+// tail is the last lines of a dump, for whoever runs one seed again.
+func tail(s string) string {
+	const most = 6000
+	if os.Getenv("BASALT_SEED") == "" {
+		return ""
+	}
+	if len(s) > most {
+		return "…" + s[len(s)-most:]
+	}
+	return s
+}
+
+// live is one life: recovery of what the one before left, work, and an end.
+func (l *life) live(r *rand.Rand, first bool, reported, applied uint64, sum *tally) error {
+	sum.lives.Add(1)
+	if first {
+		if err := l.format(); err != nil {
+			return fmt.Errorf("format: %w", err)
+		}
+		if err := l.mount(); err != nil {
+			return fmt.Errorf("first mount: %w", err)
+		}
+		if err := l.makeCollections(); err != nil {
+			return fmt.Errorf("collections: %w", err)
+		}
+	} else if err := l.recover(r, reported, applied, sum); err != nil {
+		return err
+	}
+	if r.IntN(4) > 0 {
+		l.disk.CutPowerAt(l.disk.Ops() + 1 + r.Uint64N(uint64(l.p.fibers*l.p.txns)))
+	}
+	l.disk.SetFaults(l.p.faults)
+	err := l.workload()
+	if err == nil && l.bad == nil && r.IntN(6) == 0 {
+		err = l.fillUp()
+	}
+	l.disk.SetFaults(sim.Faults{})
+	l.disk.CutPowerAt(0)
+	if err == nil {
+		err = l.bad
+	}
+	l.appliedAtEnd = uint64(l.s.Applied())
+	sum.full.Add(int64(l.fulls))
+	sum.ioErrors.Add(int64(l.ioErrs))
+	sum.snapshots.Add(int64(l.scans))
+	sum.reads.Add(int64(l.reads))
+	switch {
+	case errors.Is(err, sim.ErrPowerCut):
+		sum.cuts.Add(1)
+		return nil
+	case err != nil:
+		return err
+	case l.refused > 0:
+		sum.readOnly.Add(1)
+		return l.stillReads()
+	case r.IntN(2) == 0:
+		return l.leave(sum)
+	}
+	return nil
+}
