@@ -31,7 +31,8 @@ type frame struct {
 	crc   uint32
 	pins  int32
 	kind  frameKind
-	ref   uint8 // second chances left
+	ref   uint8 // second chances left, one a bit
+	gain  uint8 // what a hit brings them back to
 	stale bool  // no longer in the index; goes with its last pin
 }
 
@@ -74,7 +75,7 @@ func (c *cache) node(p format.ChildPtr) format.Node {
 	}
 	c.hits++
 	fr := &c.frames[i]
-	fr.ref |= 1
+	fr.ref = fr.gain
 	return format.Node(c.arena.Bytes(fr.buf))
 }
 
@@ -96,7 +97,7 @@ func (c *cache) value(v format.ValueExtent) []byte {
 	}
 	c.hits++
 	fr := &c.frames[i]
-	fr.ref |= 1
+	fr.ref = fr.gain
 	return c.arena.Bytes(fr.buf)[:v.Bytes]
 }
 
@@ -155,6 +156,7 @@ func (c *cache) evictRegion(n int) bool {
 // add makes a frame of memory that get gave. A frame of the same block goes: its block was written anew.
 func (c *cache) add(fr frame) int32 {
 	c.drop(fr.block)
+	fr.gain = fr.ref
 	fr.bytes = uint32(len(c.arena.Bytes(fr.buf)))
 	var i int32
 	if n := len(c.unused); n > 0 {
