@@ -54,7 +54,7 @@ func FuzzReply(f *testing.F) {
 func FuzzValues(f *testing.F) {
 	seeds := []value{&Dentry{Ino: 1, Type: ModeDir}, &Inode{Attr: Attr{Ino: 1, Mode: ModeDir}, Name: []byte("x")}, &Orphan{}, &Counter{Next: 9},
 		&FS{Groups: 1, StripeSize: 4096}, &Session{Client: []byte("c")}, &Idem{Reply: []byte("r")}, &Hello{Session: 1},
-		&Welcome{Groups: 1, StripeSize: 1, LeaseMs: 1}, &Recall{}, &StatFs{}, &Attr{Mode: ModeDir}}
+		&Welcome{Groups: 1, StripeSize: 1, LeaseMs: 1}, &Recall{}, &Recovery{}, &StatFs{}, &Attr{Mode: ModeDir}}
 	for i, v := range seeds {
 		f.Add(uint8(i), v.Append(nil))
 	}

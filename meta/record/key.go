@@ -6,16 +6,17 @@ import "encoding/binary"
 type Kind byte
 
 const (
-	KindDentry  Kind = 0x01 // parent ino 8 | hash 8 | name → Dentry; in the group of the parent
-	KindInode   Kind = 0x02 // ino 8 → Inode; this and all below in the group of the inode
-	KindData    Kind = 0x03 // ino 8 → inline bytes of a file, target of a symlink
-	KindXattr   Kind = 0x04 // ino 8 | name → value
-	KindOrphan  Kind = 0x05 // ino 8 → Orphan: an inode without names
-	KindLock    Kind = 0x06 // reserved: durable file locks
-	KindCounter Kind = 0x07 // → Counter of the group
-	KindFS      Kind = 0x10 // → FS; this and those below in ShardGroup
-	KindSession Kind = 0x11 // session 8 → Session
-	KindIdem    Kind = 0x12 // session 8 | slot 2 → Idem
+	KindDentry   Kind = 0x01 // parent ino 8 | hash 8 | name → Dentry; in the group of the parent
+	KindInode    Kind = 0x02 // ino 8 → Inode; this and all below in the group of the inode
+	KindData     Kind = 0x03 // ino 8 → inline bytes of a file, target of a symlink
+	KindXattr    Kind = 0x04 // ino 8 | name → value
+	KindOrphan   Kind = 0x05 // ino 8 → Orphan: an inode without names
+	KindLock     Kind = 0x06 // reserved: durable file locks
+	KindCounter  Kind = 0x07 // → Counter of the group
+	KindFS       Kind = 0x10 // → FS; this and those below in ShardGroup
+	KindSession  Kind = 0x11 // session 8 → Session
+	KindIdem     Kind = 0x12 // session 8 | slot 2 → Idem
+	KindRecovery Kind = 0x13 // → Recovery: a replay window is open
 )
 
 // ShardGroup is the collection of what belongs to a shard and not to a placement group.
@@ -119,4 +120,21 @@ func DecodeObjectName(b []byte) (Ino, uint32, error) {
 		return 0, 0, &CorruptError{What: "object name", Want: ObjectNameSize, Got: uint64(len(b))}
 	}
 	return Ino(binary.BigEndian.Uint64(b)), binary.BigEndian.Uint32(b[8:]), nil
+}
+
+// AppendCounterKey makes the key of a group's Counter.
+func AppendCounterKey(b []byte) []byte { return append(b, byte(KindCounter)) }
+
+// AppendFSKey makes the key of FS.
+func AppendFSKey(b []byte) []byte { return append(b, byte(KindFS)) }
+
+// AppendRecoveryKey makes the key of Recovery.
+func AppendRecoveryKey(b []byte) []byte { return append(b, byte(KindRecovery)) }
+
+// DecodeIdemKey takes the key of a remembered answer apart.
+func DecodeIdemKey(b []byte) (session uint64, slot uint16, err error) {
+	if len(b) != 11 || Kind(b[0]) != KindIdem {
+		return 0, 0, &CorruptError{What: "idem key", Want: 11, Got: uint64(len(b))}
+	}
+	return binary.BigEndian.Uint64(b[1:]), binary.BigEndian.Uint16(b[9:]), nil
 }

@@ -32,12 +32,13 @@ const (
 	OpRemoveXattr Op = 26 // Ino, Name, NowNs
 	OpFallocate   Op = 27 // Ino, Off, Size, NowNs, Flags{KeepSize, PunchHole, ZeroRange, KillPriv} → Attr
 	OpLseek       Op = 28 // Ino, Off, Flags{SeekHole} (else data) → Off
-	opInvalid     Op = 29
+	OpLeave       Op = 29 // the session ends and will not come back: its opens and remembered answers are dropped. The last request before GOODBYE
+	opInvalid     Op = 30
 )
 
 var opNames = [opInvalid]string{"", "lookup", "getattr", "setattr", "create", "mknod", "mkdir", "symlink", "readlink", "link", "unlink",
 	"rmdir", "rename", "open", "release", "read", "write", "fsync", "syncall", "opendir", "readdir", "releasedir", "statfs", "setxattr",
-	"getxattr", "listxattr", "removexattr", "fallocate", "lseek"}
+	"getxattr", "listxattr", "removexattr", "fallocate", "lseek", "leave"}
 
 // Ops bounds the operations: valid ones are 1 … Ops-1.
 const Ops = int(opInvalid)

@@ -112,6 +112,7 @@ func TestValueRoundTrip(t *testing.T) {
 				Client: append([]byte{}, drawBytes(t, ClientMax, "c")...)},
 			&Welcome{Version: 1, Flags: WelcomeCache | WelcomeReplay, FS: id, Incarnation: u64.Draw(t, "inc"), Committed: 3, Groups: 256,
 				StripeSize: StripeSize, InlineMax: InlineMax, LeaseMs: 30000},
+			&Recovery{Base: u64.Draw(t, "base")},
 			&Recall{Grant: u64.Draw(t, "grant")},
 			&StatFs{BlockSize: 4096, NameMax: NameMax, Blocks: u64.Draw(t, "blocks"), Free: 1, Avail: 2, Files: 3, FilesFree: 4},
 		}

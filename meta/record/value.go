@@ -250,3 +250,23 @@ func checkValue(what string, b []byte, min, max, used, pad int) error {
 	}
 	return nil
 }
+
+// Recovery says that a replay window is open, or was when the server died: requests above Base may have to be replayed. It outlives further
+// restarts, because after them the store's numbers no longer tell what the clients' numbers meant.
+type Recovery struct{ Base uint64 }
+
+const recoverySize = 16
+
+// Append encodes r behind b.
+func (r *Recovery) Append(b []byte) []byte {
+	return binary.LittleEndian.AppendUint64(append(b, valueVersion, 0, 0, 0, 0, 0, 0, 0), r.Base)
+}
+
+// Decode reads r.
+func (r *Recovery) Decode(b []byte) error {
+	if err := checkValue("recovery", b, recoverySize, recoverySize, 1, 8); err != nil {
+		return err
+	}
+	r.Base = binary.LittleEndian.Uint64(b[8:])
+	return nil
+}
