@@ -10,6 +10,7 @@ type inbound struct {
 	r   int // first byte of the frame that is being received
 	w   int // end of what has arrived
 
+	done      Header // of the frame that the endpoint is looking at
 	h         Header
 	have      bool // h is decoded
 	admitted  bool // the endpoint has taken it
@@ -91,6 +92,7 @@ func (in *inbound) fillPayload(a *arena.Arena, head int) bool {
 // finished steps over the frame's first head bytes; its payload has been taken out already.
 func (in *inbound) finished(head int) {
 	in.r += head
+	in.done = in.h
 	in.h, in.have, in.admitted, in.inPayload, in.pay, in.payGot = Header{}, false, false, false, nil, 0
 }
 

@@ -203,9 +203,9 @@ func (s *stream) take(t *engine.Turn) (bool, *ProtocolError) {
 	if in.inPayload && !in.fillPayload(s.r.Arena(), head) {
 		return false, nil
 	}
-	h, body, payload := in.h, in.mem[in.r+HeaderLen:in.r+head], in.pay
+	body, payload := in.mem[in.r+HeaderLen:in.r+head], in.pay
 	in.finished(head)
-	return true, s.end.frame(t, &h, body, payload)
+	return true, s.end.frame(t, &in.done, body, payload)
 }
 
 // resume: the endpoint may admit the waiting frame now.
