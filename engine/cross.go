@@ -59,6 +59,9 @@ func (c *crossRequest) Refuse(err error) {
 
 type crossTask Fiber
 
+// Refuse sends the fiber home: the other reactor ended before the call began.
+func (c *crossTask) Refuse(err error) { (*crossRequest)(c).Refuse(err) }
+
 // Run runs on the other reactor, in its fiber f2.
 func (c *crossTask) Run(f2 *Fiber) {
 	f := (*Fiber)(c)

@@ -21,6 +21,7 @@ type Fiber struct {
 	name     string
 	state    fiberState
 	canceled bool
+	started  bool  // the task has begun
 	normal   bool  // the task returned by itself
 	res      int32 // result of Do
 	index    int   // in Reactor.active
@@ -67,7 +68,7 @@ func (f *Fiber) body(yield func(struct{}) bool) {
 }
 
 func (f *Fiber) runTask() {
-	f.normal = false
+	f.started, f.normal = true, false
 	defer f.ended()
 	f.task.Run(f)
 	f.normal = true

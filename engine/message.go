@@ -15,8 +15,8 @@ type TimerID uint64
 // Message crosses threads by Post. Deliver does not suspend.
 type Message interface{ Deliver(t *Turn) }
 
-// Refuser is a Message that wants to know when it was accepted but the reactor stopped before it was
-// delivered. Refuse runs on the reactor's thread, after its last turn.
+// Refuser is a Message, or a Task, that wants to know when it was accepted but the reactor stopped before
+// it was delivered, or begun. Refuse runs on the reactor's thread, after its last turn.
 type Refuser interface{ Refuse(err error) }
 
 // Task is what a fiber runs.

@@ -156,8 +156,8 @@ func (r *Reactor) push(s *uring.SQE) {
 	}
 }
 
-// flushFull makes room. The kernel may refuse submissions while its completion queue is full (EBUSY), so
-// completions are taken out too; they are dispatched by the next turn.
+// flushFull makes room by submitting what is queued. Completions stay where they are until the next turn:
+// those that no longer fit the completion queue are kept by the kernel.
 func (r *Reactor) flushFull() error {
 	r.stats.SubmitFull++
 	return r.ring.Enter(0, 0)

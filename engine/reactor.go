@@ -147,7 +147,7 @@ func (r *Reactor) spawn(name string, task Task) error {
 	} else {
 		f = newFiber(r)
 	}
-	f.task, f.name, f.canceled, f.res = task, name, false, 0
+	f.task, f.name, f.canceled, f.started, f.res = task, name, false, false, 0
 	f.index = len(r.active)
 	r.active = append(r.active, f)
 	r.stats.FibersPeak = max(r.stats.FibersPeak, len(r.active))
@@ -186,8 +186,8 @@ func (r *Reactor) begin() *Turn {
 // receive takes home the fibers that were away and delivers what was posted.
 func (r *Reactor) receive(t *Turn) (worked bool) {
 	worked = r.welcome()
+	r.stats.InboxPeak = max(r.stats.InboxPeak, r.inbox.length())
 	for range inboxPerTurnMax {
-		r.stats.InboxPeak = max(r.stats.InboxPeak, r.inbox.length())
 		m, ok := r.inbox.pop()
 		if !ok {
 			break

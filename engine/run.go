@@ -258,6 +258,9 @@ func (r *Reactor) unwind(f *Fiber) {
 	r.active[f.index] = r.active[last]
 	r.active[f.index].index = f.index
 	r.active = r.active[:last]
+	if n, ok := f.task.(Refuser); ok && !f.started {
+		n.Refuse(ErrStopped)
+	}
 	r.current = f
 	f.stop()
 	r.current = nil

@@ -77,6 +77,31 @@ func TestStepping(t *testing.T) {
 	}
 }
 
+type refusedTask struct{ err error }
+
+func (x *refusedTask) Run(*Fiber)       { x.err = errors.New("it ran") }
+func (x *refusedTask) Refuse(err error) { x.err = err }
+
+func TestTaskThatNeverBeganIsRefused(t *testing.T) {
+	r := stepped(t, &jumpClock{ns: 1}, func(*Fiber) error { return nil })
+	for r.Step() { // its fiber is then in the pool: used once before
+	}
+	var tasks [2]refusedTask
+	for i := range tasks {
+		if err := r.turn.Spawn(&tasks[i]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for i := range tasks {
+		if tasks[i].err != ErrStopped {
+			t.Errorf("task %d: %v, want ErrStopped", i, tasks[i].err)
+		}
+	}
+}
+
 func TestBootErrorIsToldByErr(t *testing.T) {
 	want := errors.New("refused")
 	r := stepped(t, &jumpClock{ns: 1}, func(*Fiber) error { return want })

@@ -72,7 +72,7 @@ func (t *Turn) SubmitCmd(s uring.SQE, cmd *[80]byte, c Completer) OpID {
 // ignored.
 func (t *Turn) Cancel(id OpID) { t.check(); t.r.cancel(id) }
 
-// After sets a timer.
+// After sets a timer, ns from the turn's Now.
 func (t *Turn) After(ns int64, c Timer) TimerID { t.check(); return t.r.after(ns, c) }
 
 // StopTimer takes a timer back; false: it has fired already.

@@ -32,6 +32,8 @@ type Report struct {
 	Caps         Caps   // of a ring opened with SQE128
 	Ops          []uint8
 	MemlockBytes int64 // RLIMIT_MEMLOCK, -1 without limit (or CAP_IPC_LOCK)
+	SQPoll       bool  // a ring with a submitting kernel thread can be had
+	IOPoll       bool  // a ring that polls can be had; whether a device can be polled only its reads tell
 }
 
 // HasOp tells whether the kernel knows the opcode.
@@ -49,7 +51,11 @@ func (r Report) String() string {
 	if !r.Available {
 		return fmt.Sprintf("io_uring: not available on %s: %s", r.Kernel, r.Reason)
 	}
-	return fmt.Sprintf("io_uring: kernel %s, %s, %d operations, memlock %d bytes", r.Kernel, r.Caps, len(r.Ops), r.MemlockBytes)
+	limit := "no memlock limit"
+	if r.MemlockBytes >= 0 {
+		limit = fmt.Sprintf("memlock %d bytes", r.MemlockBytes)
+	}
+	return fmt.Sprintf("io_uring: kernel %s, %s, %d operations, %s, sqpoll %t, iopoll %t", r.Kernel, r.Caps, len(r.Ops), limit, r.SQPoll, r.IOPoll)
 }
 
 // String lists the capabilities that are there.

@@ -194,9 +194,13 @@ func (g *foreign) Close() error {
 		return nil
 	}
 	g.closed = true
+	err := unregister(g.ring.RingFd(), g.caps)
 	g.ring.QueueExit()
 	for _, e := range g.events {
 		e.close()
+	}
+	if err != nil {
+		return fmt.Errorf("uring: close: %w", err)
 	}
 	return nil
 }

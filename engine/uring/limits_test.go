@@ -88,3 +88,43 @@ func TestNativeRingHasWhatThisKernelOffers(t *testing.T) {
 		t.Errorf("a kernel of 6.1 or later is expected here: %s", c)
 	}
 }
+
+// The polling modes are options of the native ring: what the suite asks of a ring holds for the one with a
+// submitting thread too.
+func TestRingWithASubmittingThread(t *testing.T) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	r, err := OpenNative(Config{Entries: 4, SQPoll: true})
+	if err != nil {
+		t.Fatalf("SQPOLL: %v", err)
+	}
+	defer r.Close()
+	for i := 0; i < 40; {
+		s := PrepNop()
+		s.UserData = uint64(i + 1)
+		switch err := r.Push(&s); err {
+		case nil:
+			i++
+		case ErrFull:
+			if err := r.Enter(0, 0); err != nil {
+				t.Fatal(err)
+			}
+		default:
+			t.Fatal(err)
+		}
+	}
+	reap(t, r, 40)
+}
+
+func TestPollingRingSaysWhatTheDeviceCannot(t *testing.T) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	r, err := OpenNative(Config{Entries: 4, IOPoll: true})
+	if err != nil {
+		t.Fatalf("IOPOLL: %v", err)
+	}
+	defer r.Close()
+	if c := do(t, r, PrepFsync(testFile(t, "x"), true)); c.Res != -int32(unix.EINVAL) {
+		t.Errorf("fsync on a polling ring: %d, want EINVAL", c.Res)
+	}
+}

@@ -43,6 +43,7 @@ const (
 
 	enterGetEvents      = 1 << 0
 	enterSQWakeup       = 1 << 1
+	enterSQWait         = 1 << 2
 	enterExtArg         = 1 << 3
 	enterRegisteredRing = 1 << 4
 
@@ -181,19 +182,20 @@ func (n *native) Enter(wait uint32, timeoutNs int64) error {
 		pending := n.tail - atomic.LoadUint32(m.sqHead)
 		flags := n.enterFl
 		state := atomic.LoadUint32(m.sqFlags)
-		if wait > 0 || state&(sqCQOverflow|sqTaskrun) != 0 {
+		if wait > 0 || state&(sqCQOverflow|sqTaskrun) != 0 || n.caps.IOPoll {
 			flags |= enterGetEvents
 		}
 		if n.caps.SQPoll {
+			flags |= n.pollerFlags(pending, state)
 			pending = 0 // its thread takes them
-			if state&sqNeedWakeup != 0 {
-				flags |= enterSQWakeup
-			}
 		}
 		if pending == 0 && flags == n.enterFl {
 			return nil
 		}
 		done, errno := n.enter(pending, wait, flags, timeoutNs)
+		if lost := atomic.LoadUint32(m.cqOverflow); lost != 0 {
+			return fmt.Errorf("uring: the kernel had no memory to keep completions: %d are lost", lost)
+		}
 		switch errno {
 		case 0:
 			if done < pending { // it stopped early, and did not wait
@@ -212,6 +214,17 @@ func (n *native) Enter(wait uint32, timeoutNs int64) error {
 		}
 		return fmt.Errorf("uring: io_uring_enter(submit %d, wait %d): %w", pending, wait, errno)
 	}
+}
+
+// pollerFlags: wake the submitting thread if it sleeps, and wait for room if the queue is full.
+func (n *native) pollerFlags(pending, state uint32) (flags uint32) {
+	if state&sqNeedWakeup != 0 {
+		flags |= enterSQWakeup
+	}
+	if pending >= n.maps.sqEntries {
+		flags |= enterSQWait
+	}
+	return flags
 }
 
 func (n *native) enter(pending, wait, flags uint32, timeoutNs int64) (done uint32, errno unix.Errno) {
@@ -285,12 +298,14 @@ func (n *native) NewEvent() (fd int32, signal func(), err error) {
 	return e.fd, e.signal, nil
 }
 
-func (n *native) unregister() (err error) {
-	if n.caps.Files {
-		err = registerNothing(n.fd, unregisterFiles)
+// unregister lets go of what is registered: it would stay open, and pinned, until the kernel has torn the
+// ring down in the background, some time after close. Now a device can be claimed again at once.
+func unregister(fd int, caps Caps) (err error) {
+	if caps.Files {
+		err = registerNothing(fd, unregisterFiles)
 	}
-	if n.caps.Buffers {
-		if e := registerNothing(n.fd, unregisterBuffers); err == nil {
+	if caps.Buffers {
+		if e := registerNothing(fd, unregisterBuffers); err == nil {
 			err = e
 		}
 	}
@@ -305,9 +320,7 @@ func (n *native) Close() error {
 	for _, b := range n.bufs {
 		b.release(n.fd)
 	}
-	// What is registered stays open and pinned until the kernel has torn the ring down in the background,
-	// some time after close: let go of it now, so that a device can be claimed again at once.
-	err := n.unregister()
+	err := unregister(n.fd, n.caps)
 	if n.enterFl != 0 {
 		ringFdUnregister(n.fd, n.enterFd)
 	}

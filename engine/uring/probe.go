@@ -36,7 +36,13 @@ func Probe() (Report, error) {
 	} else if err := b.Close(); err != nil {
 		return r, err
 	}
+	r.SQPoll, r.IOPoll = opens(Config{Entries: 8, SQPoll: true}), opens(Config{Entries: 8, IOPoll: true})
 	return r, nil
+}
+
+func opens(cfg Config) bool {
+	ring, err := OpenNative(cfg)
+	return err == nil && ring.Close() == nil
 }
 
 func kernelRelease() string {
