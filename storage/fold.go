@@ -16,6 +16,7 @@ type foldSource struct {
 	s    *Store
 	l    *layer
 	cur  layerCursor
+	look layerCursor // of Touches
 	next btree.Change
 	more bool
 	tomb tomb
@@ -96,6 +97,22 @@ func (src *foldSource) Range() (btree.Range, bool) {
 func (src *foldSource) NextRange() {
 	src.tkey = append(append(src.tkey[:0], src.l.tombs.lo(&src.tomb)...), 0)
 	src.tomb, src.tmor = src.l.tombs.from(src.tkey)
+}
+
+// Touches tells whether something still to come meets [lo, hi): the tree reads such leaves ahead. A leaf that one deletion covers is not
+// read at all.
+func (src *foldSource) Touches(lo, hi []byte) bool {
+	below := func(key []byte) bool { return hi == nil || bytes.Compare(key, hi) < 0 }
+	src.look.seek(src.l, lo)
+	if it, ok := src.look.at(); ok && below(src.l.keyOf(it)) {
+		return true
+	}
+	tombs := &src.l.tombs
+	if t, ok := tombs.from(lo); ok && below(tombs.lo(&t)) {
+		return true
+	}
+	t, ok := tombs.at(lo)
+	return ok && below(tombs.hi(&t))
 }
 
 // foldEnv is what the tree gets from the store while it folds.
