@@ -430,6 +430,9 @@ func (w *folder) dropTree(ptr format.ChildPtr, level int, lo, hi []byte) error {
 	for i := range n.Count() {
 		if level > 0 {
 			clo, chi := w.childBounds(n, level, i, lo, hi)
+			if level == 1 && (visit || n.Child(i).Flags&format.PtrValues != 0) {
+				w.ahead.fill(w.f, n, i, func(j int) bool { return visit || n.Child(j).Flags&format.PtrValues != 0 })
+			}
 			err = w.dropTree(n.Child(i), level-1, clo, chi)
 		} else {
 			w.key = n.AppendKey(w.key[:0], i)
