@@ -39,6 +39,9 @@ func readLabel(f *engine.Fiber, h *device.Handle, rep *MountReport) (*format.Lab
 	if best == nil {
 		return nil, fmt.Errorf("storage: %s has no valid label: %w", h.Name(), errors.Join(bad...))
 	}
+	if have := uint64(h.Bytes()) / format.BlockBytes; best.Blocks > have {
+		return nil, fmt.Errorf("storage: %s has %d blocks, and its label says that it had %d: %w", h.Name(), have, best.Blocks, device.ErrShort)
+	}
 	return best, nil
 }
 
