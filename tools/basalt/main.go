@@ -6,6 +6,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 
@@ -30,6 +31,13 @@ func root() *cobra.Command {
 		Short:         "Make, mount and look after Basalt file systems",
 		SilenceUsage:  true,
 		SilenceErrors: true,
+		Args:          cobra.ArbitraryArgs,
+		RunE: func(c *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return outcome.New(outcome.Usage, "unknown command %q (see --help)", args[0])
+			}
+			return c.Help()
+		},
 	}
 	command.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
 		return outcome.New(outcome.Usage, "%w (see --help)", err)
@@ -44,7 +52,7 @@ func versionCommand() *cobra.Command {
 		Short: "Print the version",
 		Args:  exactly(0, ""),
 		RunE: func(c *cobra.Command, _ []string) error {
-			c.Println(version.Long())
+			fmt.Fprintln(c.OutOrStdout(), version.Long())
 			return nil
 		},
 	}
@@ -60,5 +68,14 @@ func exactly(n int, what string) cobra.PositionalArgs {
 			return outcome.New(outcome.Usage, "%s takes no argument, have %q", c.Name(), args)
 		}
 		return outcome.New(outcome.Usage, "%s needs %s: %s", c.Name(), what, c.UseLine())
+	}
+}
+
+func atMost(n int, what string) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		if len(args) <= n {
+			return nil
+		}
+		return outcome.New(outcome.Usage, "%s takes at most %s: %s", c.Name(), what, c.UseLine())
 	}
 }

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+
 	"github.com/spf13/cobra"
 
 	"basalt/tools/config"
@@ -23,7 +25,7 @@ func mkfsCommand() *cobra.Command {
 			if err := node.Format(cfg); err != nil {
 				return err
 			}
-			c.Printf("made a Basalt file system on %s\n", cfg.Device)
+			fmt.Fprintf(c.OutOrStdout(), "made a Basalt file system on %s\n", cfg.Device)
 			return nil
 		},
 	}

@@ -26,7 +26,7 @@ func statusCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "status [SOCKET|DIRECTORY]",
 		Short: "Show how a node (by its socket) or a mount (by its directory) is",
-		Args:  cobra.MaximumNArgs(1),
+		Args:  atMost(1, "one socket or directory"),
 		RunE: func(c *cobra.Command, args []string) error {
 			path, err := whose(args)
 			if err != nil {
@@ -63,7 +63,7 @@ func stopCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "stop [SOCKET]",
 		Short: "Stop a node: it drains, makes a checkpoint and ends",
-		Args:  cobra.MaximumNArgs(1),
+		Args:  atMost(1, "one socket"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			path, err := whose(args)
 			if err != nil {

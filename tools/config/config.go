@@ -19,8 +19,8 @@ import (
 	"basalt/tools/outcome"
 )
 
-// notKeys are flags that make no sense inside the file they name.
-var notKeys = map[string]bool{"config": true, "help": true}
+// notKeys are flags that make no sense inside the file: they name it, or ask for something else than to run.
+var notKeys = map[string]bool{"config": true, "help": true, "show-config": true, "version": true}
 
 // File reads the TOML file at path and sets every flag of set that the command line did not set.
 func File(set *pflag.FlagSet, path string) error {

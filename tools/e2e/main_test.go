@@ -53,14 +53,15 @@ func bareRig(t *testing.T) *rig.Rig {
 	// Not t.TempDir: test names make socket paths too long, and a mount that cannot be taken off must not fail its removal.
 	dir, err := os.MkdirTemp("", "e2e-")
 	must(t, err)
-	r := &rig.Rig{Bin: bin, Dir: dir, Size: "512MiB"}
+	r := &rig.Rig{Bin: bin, Dir: dir, Size: "256MiB"}
 	t.Cleanup(func() {
 		if err := r.Close(); err != nil {
 			t.Errorf("taking the rig down: %v", err)
 		}
-		if t.Failed() {
-			t.Logf("storaged.log:\n%s", r.Tail("storaged"))
-			t.Logf("mount.log:\n%s", r.Tail("mount"))
+		for _, name := range []string{"storaged", "mount"} {
+			if _, err := os.Stat(r.LogOf(name)); err == nil && t.Failed() {
+				t.Logf("%s.log:\n%s", name, r.Tail(name))
+			}
 		}
 		if err := os.RemoveAll(dir); err != nil {
 			t.Error(err)

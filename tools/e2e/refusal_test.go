@@ -8,13 +8,19 @@ import (
 	"basalt/tools/rig"
 )
 
-// checkRefusal: the code, one line, starting with the program's name, and in it what is wrong.
+// checkRefusal: the code, and beside the log (lines that begin with a time) one line with what is wrong.
 func checkRefusal(t *testing.T, res rig.Result, want outcome.Code, words []string) {
 	t.Helper()
 	if outcome.Code(res.Code) != want {
 		t.Errorf("exit code %d, want %d: %s", res.Code, want, res.Stderr)
 	}
-	line := strings.TrimSuffix(res.Stderr, "\n")
+	var said []string
+	for line := range strings.Lines(res.Stderr) {
+		if !strings.HasPrefix(line, "time=") {
+			said = append(said, line)
+		}
+	}
+	line := strings.TrimSuffix(strings.Join(said, ""), "\n")
 	if line == "" || strings.Contains(line, "\n") {
 		t.Errorf("want one line on standard error, have %q", res.Stderr)
 	}

@@ -49,6 +49,8 @@ func explainDevice(path string, err error) error {
 func explainStore(path string, err error) error {
 	var bad *format.CorruptError
 	switch {
+	case errors.Is(err, device.ErrShort):
+		return outcome.New(outcome.Device, "%s is too short: %w: it was cut, or only a part of it was copied; bring back the whole device", path, err)
 	case !errors.As(err, &bad):
 		return outcome.New(outcome.Device, "%s cannot be used: %w", path, err)
 	case bad.What == "label version" || bad.What == "superblock version":

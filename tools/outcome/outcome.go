@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 )
 
 // Code is an exit code.
@@ -69,7 +70,8 @@ func CodeOf(err error) Code {
 // Exit prints the sentence and returns the code for os.Exit.
 func Exit(stderr io.Writer, program string, err error) int {
 	if err != nil {
-		fmt.Fprintf(stderr, "%s: %v\n", program, err)
+		// Joined errors come on lines of their own; the promise is one line.
+		fmt.Fprintf(stderr, "%s: %s\n", program, strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; "))
 	}
 	return int(CodeOf(err))
 }

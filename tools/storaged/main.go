@@ -90,7 +90,9 @@ func (s *settings) run(ready *daemon.Ready, isChild bool) error {
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
 	n, err := node.Start(cfg)
 	if err != nil {
-		log.Error("not started", "error", err)
+		if s.log != "" && !isChild { // what main prints goes to standard error, which is not the log then
+			log.Error("not started", "error", err)
+		}
 		return err
 	}
 	return s.serve(n, log, ready, signals)
