@@ -63,6 +63,7 @@ func (l *Link) frame(t *engine.Turn, h *Header, body, payload []byte) *ProtocolE
 			}
 		}
 	case KindPing:
+		l.stats.Pings++
 		if l.out.bytes <= l.lim.OutBytes && l.state == streamOpen {
 			l.pong(t, h.ReqID)
 		}

@@ -38,6 +38,7 @@ var (
 	errDrain   = errors.New("netio: the server stopped waiting for outstanding requests")
 	errGoodbye = errors.New("netio: goodbye")
 	errDropped = errors.New("netio: closed by this side")
+	errDoor    = errors.New("netio: accepting failed")
 	errNoHello = errors.New("netio: no valid HELLO in time")
 )
 

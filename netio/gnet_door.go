@@ -29,7 +29,8 @@ type door struct {
 
 	engine   gnet.Engine // set by OnBoot, before booted is closed
 	booted   chan struct{}
-	ended    chan error
+	ended    chan struct{}
+	endErr   error // written before ended is closed
 	stopping atomic.Bool
 	carriers sync.WaitGroup // connections that stay on the loops
 
@@ -47,7 +48,7 @@ type visitor struct {
 }
 
 const (
-	visitorsMax   = 1024                   // connections without a HELLO
+	visitorsMax   = 256                    // connections without a HELLO
 	doorTick      = 100 * time.Millisecond // how often their time is looked at
 	doorTickQuick = 2 * time.Millisecond   // while a carrier lags
 	doorReadBytes = 256 << 10
@@ -55,17 +56,34 @@ const (
 
 // openDoor listens and starts gnet's loops.
 func openDoor(network, address string, cfg *ServerConfig) (*door, error) {
-	d := &door{cfg: cfg, lim: cfg.Ports[0].lim, booted: make(chan struct{}), ended: make(chan error, 1)}
+	d := &door{cfg: cfg, lim: cfg.Ports[0].lim, booted: make(chan struct{}), ended: make(chan struct{})}
 	opts := []gnet.Option{
 		gnet.WithNumEventLoop(max(1, cfg.Loops)), gnet.WithReuseAddr(true), gnet.WithTCPNoDelay(gnet.TCPNoDelay),
 		gnet.WithReadBufferCap(doorReadBytes), gnet.WithTicker(true), gnet.WithLogger(doorLog{}), gnet.WithLogLevel(logging.ErrorLevel),
 	}
-	go func() { d.ended <- gnet.Run(d, network+"://"+address, opts...) }()
+	go func() {
+		d.endErr = gnet.Run(d, network+"://"+address, opts...)
+		close(d.ended)
+		d.tellFailure(address)
+	}()
 	select {
 	case <-d.booted:
 		return d, nil
-	case err := <-d.ended:
-		return nil, err
+	case <-d.ended:
+		return nil, d.endErr
+	}
+}
+
+// tellFailure: the loops have ended though nobody asked them to (gnet ends when it can't accept: out of descriptors). Connections that have
+// moved to their ring live on.
+func (d *door) tellFailure(address string) {
+	select {
+	case <-d.booted:
+	default:
+		return // Listen has the error
+	}
+	if !d.stopping.Load() && d.cfg.OnFail != nil {
+		d.cfg.OnFail(fmt.Errorf("netio: nobody can connect to %s any more, the front door has ended: %w", address, errors.Join(errDoor, d.endErr)))
 	}
 }
 
@@ -89,7 +107,8 @@ func (d *door) shut() error {
 	if err := d.engine.Stop(ctx); err != nil && !errors.Is(err, context.Canceled) {
 		return fmt.Errorf("netio: stopping the front door: %w", err)
 	}
-	return <-d.ended
+	<-d.ended
+	return d.endErr
 }
 
 // boundTCP is the address that the kernel gave.

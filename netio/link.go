@@ -55,7 +55,7 @@ type Link struct {
 
 // LinkStats are figures of one link. Counters only grow.
 type LinkStats struct {
-	Calls, Posts, Late, CreditWaits        uint64
+	Calls, Posts, Late, CreditWaits, Pings uint64
 	BytesIn, BytesOut                      uint64
 	Requests, RequestsMax, Bytes, BytesMax int // unanswered, and granted
 }

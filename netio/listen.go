@@ -21,6 +21,9 @@ type ServerConfig struct {
 	Transport string      // "ring" (default): connections move to their shard's ring. "gnet": they stay on the front door's loop
 	Loops     int         // of the front door; 0: 1
 	Ports     []*Port     // the shards
+
+	// OnFail is told, on a goroutine of its own, when the front door ends by itself: nobody can connect any more.
+	OnFail func(error)
 }
 
 // Server is a node's front door and the ports behind it. Its methods are for ordinary goroutines, never for a reactor's thread.
@@ -29,6 +32,8 @@ type Server struct {
 	doors []*door      // immutable
 	tcp   string       // immutable
 }
+
+const filesElse = 64 // descriptors for everything else in the process
 
 // Transports of a connection after its handshake.
 const (
@@ -79,7 +84,20 @@ func (c *ServerConfig) check() error {
 			}
 		}
 	}
-	return nil
+	return c.checkFiles()
+}
+
+// checkFiles: a process that runs out of descriptors can't accept any more, so the bounds on connections must lie below that.
+func (c *ServerConfig) checkFiles() error {
+	need := uint64(visitorsMax + filesElse)
+	for _, p := range c.Ports {
+		need += 2 * uint64(p.lim.ConnsMax) // some are closing while others come
+	}
+	most, err := filesMax()
+	if err == nil && most < need {
+		return fmt.Errorf("netio: this process may open %d files, its connections alone may need %d: raise the limit (ulimit -n, LimitNOFILE) or lower the number of connections", most, need)
+	}
+	return err
 }
 
 // TCP is the address that was bound; "" if none.

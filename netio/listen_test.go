@@ -1,6 +1,7 @@
 package netio
 
 import (
+	"context"
 	"net"
 	"os"
 	"path/filepath"
@@ -102,6 +103,9 @@ func TestListenRefusals(t *testing.T) {
 	wantRefusal(t, ServerConfig{Unix: filepath.Join(t.TempDir(), "no such", "s"), Ports: ports}, "no such")
 	wantRefusal(t, ServerConfig{Unix: filepath.Join(t.TempDir(), strings.Repeat("x", 120)), Ports: ports}, "too long", "shorter")
 	wantRefusal(t, ServerConfig{TCP: "127.0.0.1:0", Ports: ports, Loops: -1}, "loops")
+	many := testPort(t, 1)
+	many.lim.ConnsMax = 1 << 30
+	wantRefusal(t, ServerConfig{TCP: "127.0.0.1:0", Ports: []*Port{many}}, "ulimit -n")
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -184,4 +188,41 @@ func TestDialNobody(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "no WELCOME in time") {
 		t.Errorf("silent server: %v", err)
 	}
+}
+
+// A front door that ends by itself says so; what is connected lives on.
+func TestDoorFails(t *testing.T) {
+	failed := make(chan error, 1)
+	h := &scripted{}
+	r := startReactor(t, "server", engine.Config{ArenaBytes: 16 << 20})
+	p, err := NewPort(0, r, h, Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "s")
+	s := mustListen(t, ServerConfig{Unix: path, Ports: []*Port{p}, OnFail: func(err error) { failed <- err }})
+	client := startReactor(t, "client", engine.Config{ArenaBytes: 16 << 20})
+	err = client.Call(func(f *engine.Fiber) error {
+		l, err := Dial(f, LinkConfig{Network: "unix", Address: path})
+		if err != nil {
+			return err
+		}
+		f.Reactor().Offload(f, func() {
+			s.doors[0].engine.Stop(canceled()) // as gnet does when it can't accept
+			err = <-failed
+		})
+		if err == nil || !strings.Contains(err.Error(), "nobody can connect") {
+			return err
+		}
+		return echo(f, l, []byte("e"), pattern(1000))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func canceled() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
 }

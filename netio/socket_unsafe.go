@@ -51,3 +51,12 @@ func openSocket(family int) (int32, error) {
 	}
 	return int32(fd), nil
 }
+
+// filesMax is how many descriptors this process may have. Go raises the soft limit to the hard one at its start.
+func filesMax() (uint64, error) {
+	var l unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &l); err != nil {
+		return 0, fmt.Errorf("netio: asking for the limit of open files: %w", err)
+	}
+	return l.Cur, nil
+}
