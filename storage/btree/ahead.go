@@ -30,11 +30,12 @@ type ahead struct {
 	ptrs   [aheadNodes]format.ChildPtr
 	res    [aheadNodes]int32
 	n      int
+	cold   bool // nothing comes from the cache: what is on the device is to be verified
 }
 
 // open takes the memory; without memory to spare, or on a device that takes one operation at a time, nothing is read ahead.
-func (a *ahead) open(t *Tree) {
-	a.t, a.n = t, 0
+func (a *ahead) open(t *Tree, cold bool) {
+	a.t, a.n, a.cold = t, 0, cold
 	if t.queue == nil {
 		return
 	}
@@ -74,7 +75,7 @@ func (a *ahead) fill(f *engine.Fiber, n format.Node, i int, next func(j int) boo
 	for j := i; j < n.Count() && a.n < aheadNodes; j++ {
 		child := n.Child(j)
 		e := a.t.nodeExtent(child)
-		if j > i && (a.t.cached(child) || !next(j)) || a.t.inSpace(missNode(child, 0), e) != nil {
+		if j > i && (!a.cold && a.t.cached(child) || !next(j)) || a.t.inSpace("leaf", e) != nil {
 			continue
 		}
 		a.ptrs[a.n], a.res[a.n] = child, 0
@@ -85,7 +86,7 @@ func (a *ahead) fill(f *engine.Fiber, n format.Node, i int, next func(j int) boo
 }
 
 // skip tells whether a child needs no read.
-func (a *ahead) skip(p format.ChildPtr) bool { return a.have(p) != nil || a.t.cached(p) }
+func (a *ahead) skip(p format.ChildPtr) bool { return a.have(p) != nil || !a.cold && a.t.cached(p) }
 
 func (t *Tree) cached(p format.ChildPtr) bool {
 	return t.cache.find(p.Block, p.Epoch, p.Crc, frameNode) >= 0

@@ -270,35 +270,55 @@ func (w *folder) keep(level int, ptr format.ChildPtr, b []byte) {
 	c.add(frame{buf: buf, block: ptr.Block, kind: frameNode, crc: ptr.Crc, epoch: ptr.Epoch, ref: refOf(level)})
 }
 
-// writeValue puts a value that is too long for a leaf into the batch.
-func (w *folder) writeValue(val []byte) (format.ValueExtent, error) {
-	v := format.ValueExtent{Bytes: uint32(len(val)), Crc: format.Crc(val)}
-	block, b, err := w.place(v.Extent().Len)
-	if err != nil {
-		return v, err
+// writeValue puts a value that is too long for a leaf into the batch and notes in w.cell where its pieces stand: one if
+// there is room for it in a row, else as long ones as there are.
+func (w *folder) writeValue(val []byte) error {
+	w.cell = w.cell[:0]
+	for len(val) > 0 {
+		need := format.BlocksFor(int64(len(val)))
+		n, err := w.room(need, min(need, w.nodeBlocks))
+		if err != nil {
+			return err
+		}
+		block, b, err := w.place(min(n, need))
+		if err != nil {
+			return err
+		}
+		size := copy(b, val)
+		clear(b[size:])
+		w.cell = append(w.cell, make([]byte, format.ValueExtentBytes)...)
+		format.ValueExtent{Start: block, Bytes: uint32(size), Crc: format.Crc(val[:size])}.Encode(w.cell[len(w.cell)-format.ValueExtentBytes:])
+		w.t.cache.drop(block)
+		val = val[size:]
 	}
-	v.Start = block
-	clear(b[copy(b, val):])
-	w.t.cache.drop(block)
 	w.t.folded.values++
-	return v, nil
+	return nil
+}
+
+// room makes the batch have want blocks, or at least least if there are no more in a row, and returns how many it has.
+func (w *folder) room(want, least format.BlockCount) (format.BlockCount, error) {
+	if left := w.run.Len - w.used; left >= want {
+		return left, nil
+	}
+	if err := w.flush(); err != nil {
+		return 0, err
+	}
+	size := max(format.BlockCount(w.t.cfg.BatchBytes/2/format.BlockBytes), want)
+	run, err := w.env.Alloc(size, least)
+	if err != nil {
+		return 0, fmt.Errorf("space for %d blocks of the tree: %w", least, err)
+	}
+	if run.Len < least || run.Len > size {
+		panic(fmt.Sprintf("btree: asked for %d…%d blocks, got %v", least, size, run))
+	}
+	w.run, w.used = run, 0
+	return run.Len, nil
 }
 
 // place gives the next n blocks of the batch: where they will stand, and their memory.
 func (w *folder) place(n format.BlockCount) (format.BlockNo, []byte, error) {
-	if w.run.Len-w.used < n {
-		if err := w.flush(); err != nil {
-			return 0, nil, err
-		}
-		want := max(format.BlockCount(w.t.cfg.BatchBytes/2/format.BlockBytes), n)
-		run, err := w.env.Alloc(want, n)
-		if err != nil {
-			return 0, nil, fmt.Errorf("space for %d blocks of the tree: %w", n, err)
-		}
-		if run.Len < n || run.Len > want {
-			panic(fmt.Sprintf("btree: asked for %d…%d blocks, got %v", n, want, run))
-		}
-		w.run, w.used = run, 0
+	if _, err := w.room(n, n); err != nil {
+		return 0, nil, err
 	}
 	from := w.used
 	w.used += n

@@ -79,17 +79,18 @@ func (c *cache) node(p format.ChildPtr) format.Node {
 	return format.Node(c.arena.Bytes(fr.buf))
 }
 
-// findValue is the frame of an out-of-line value.
-func (c *cache) findValue(v format.ValueExtent) int32 {
-	i := c.find(v.Start, 0, v.Crc, frameValue)
-	if i >= 0 && c.frames[i].size != v.Bytes {
+// findValue is the frame of an out-of-line value: named by its first piece, and as long as all of them.
+func (c *cache) findValue(v format.ValueCell) int32 {
+	first := v.Piece(0)
+	i := c.find(first.Start, 0, first.Crc, frameValue)
+	if i >= 0 && int(c.frames[i].size) != v.Bytes() {
 		return -1
 	}
 	return i
 }
 
 // value is the cached out-of-line value, or nil.
-func (c *cache) value(v format.ValueExtent) []byte {
+func (c *cache) value(v format.ValueCell) []byte {
 	i := c.findValue(v)
 	if i < 0 {
 		c.misses++
@@ -98,7 +99,7 @@ func (c *cache) value(v format.ValueExtent) []byte {
 	c.hits++
 	fr := &c.frames[i]
 	fr.ref = fr.gain
-	return c.arena.Bytes(fr.buf)[:v.Bytes]
+	return c.arena.Bytes(fr.buf)[:fr.size]
 }
 
 // room evicts until n more bytes fit, as far as pins allow.

@@ -36,7 +36,7 @@ func (c *Cursor) Value() ([]byte, Miss) {
 	if n == nil {
 		return nil, missNode(c.path[0].ptr, 0)
 	}
-	return c.t.valueOf(n, c.path[0].i)
+	return c.t.valueOf(c.path[0].ptr, n, c.path[0].i)
 }
 
 // Seek goes to the first key ≥ key; at no entry if there is none. After a Miss: Load, then Seek again.

@@ -300,6 +300,48 @@ func TestLongest(t *testing.T) {
 	}
 }
 
+// TestTornDevice: on a device whose free space is single nodes the longest values still find room, in pieces.
+func TestTornDevice(t *testing.T) {
+	r, done := newRig(t, rigOptions{blocks: 1200, nodeBytes: 16384, cache: 4 << 20})
+	defer done()
+	for b := format.BlockNo(2); b+5 < 1200; b += 5 { // 4 free, 1 taken
+		r.env.a.Claim(format.Extent{Start: b + 4, Len: 1})
+	}
+	all := map[string]*string{}
+	for i := range 8 {
+		v := strings.Repeat(fmt.Sprint(i), []int{format.ValueBytesMax, 3*16384 + 1, 16384, 16385, 2000}[i%5])
+		all[fmt.Sprint(i)] = &v
+	}
+	r.fold(all, nil)
+	_, _, pieces := nodes(t, r)
+	if len(pieces) != 4+4+1+2+1+4+4+1 {
+		t.Errorf("%d pieces", len(pieces))
+	}
+	for k, want := range all {
+		if got, ok := r.get(k); !ok || got != *want {
+			t.Errorf("key %s: %d bytes, want %d", k, len(got), len(*want))
+		}
+	}
+	for i, p := range pieces { // damage in any piece is damage of the value
+		off := int(p.Start)*format.BlockBytes + i
+		r.dev.b[off] ^= 1
+		if bad := lookEverything(r); len(bad) != 1 {
+			t.Errorf("piece %d: %d keys failed", i, len(bad))
+		}
+		r.dev.b[off] ^= 1
+	}
+	free := r.env.a.FreeBlocks()
+	gone := map[string]*string{}
+	for k := range all {
+		gone[k] = nil
+	}
+	r.fold(gone, nil)
+	r.env.release()
+	if n := r.env.a.FreeBlocks(); n <= free || r.root.Height != 0 {
+		t.Errorf("%d blocks free after the deletion, %d before", n, free)
+	}
+}
+
 // budgetEnv counts how often a fold offers to pause and how much it writes between.
 type budgetEnv struct {
 	*memEnv

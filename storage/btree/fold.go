@@ -23,6 +23,7 @@ type folder struct {
 	key      []byte                          // of the old leaf entry at hand
 	prev     []byte                          // of the last change
 	sep      []byte
+	cell     format.ValueCell // of the last long value
 	aheadLo  []byte
 	aheadHi  []byte
 	leafWarm bool // the old leaf at hand was in the cache
@@ -61,7 +62,7 @@ func (t *Tree) Fold(f *engine.Fiber, root Root, epoch uint64, src Source, env En
 	for _, b := range w.builders {
 		b.reset()
 	}
-	w.ahead.open(t)
+	w.ahead.open(t, false)
 	defer func() {
 		_ = w.landed() // an error before this one ended the fold
 		w.ahead.close()
@@ -233,38 +234,39 @@ func (t *Tree) copyNode(f *engine.Fiber, ptr format.ChildPtr, level int, dst []b
 	if dst == nil {
 		dst = make([]byte, t.cfg.NodeBytes)
 	}
-	if i := t.cache.find(ptr.Block, ptr.Epoch, ptr.Crc, frameNode); i >= 0 {
+	if i := t.cache.find(ptr.Block, ptr.Epoch, ptr.Crc, frameNode); i >= 0 && !a.cold {
 		copy(dst, t.cfg.Arena.Bytes(t.cache.frames[i].buf))
 		return dst, true, nil
 	}
-	m := missNode(ptr, level)
 	if b := a.have(ptr); b != nil {
 		copy(dst, b)
-		return dst, false, t.verify(m, t.nodeExtent(ptr), dst)
+		return dst, false, format.VerifyNode(t.place(t.nodeExtent(ptr)), dst, ptr, level, t.cfg.Store)
 	}
-	return dst, false, t.readPast(f, m, func(b []byte) { copy(dst, b) })
-}
-
-// readPast reads and verifies past the cache, and lends the bytes to use.
-func (t *Tree) readPast(f *engine.Fiber, m Miss, use func(b []byte)) error {
-	e := t.extent(m)
-	if err := t.inSpace(m, e); err != nil {
-		return err
-	}
-	buf, err := t.cache.get(int(e.Bytes()))
+	buf, err := t.cache.get(t.cfg.NodeBytes)
 	if err != nil {
-		return fmt.Errorf("read of %v: %w", m, err)
+		return dst, false, fmt.Errorf("read of %v: %w", ptr, err)
 	}
 	defer t.cfg.Arena.Put(buf)
 	b := t.cfg.Arena.Bytes(buf)
-	if err := t.cfg.Device.Read(f, b, e.Offset()); err != nil {
+	if err := t.readNode(f, ptr, level, b); err != nil {
+		return dst, false, err
+	}
+	copy(dst, b)
+	return dst, false, nil
+}
+
+// lendValue reads an out-of-line value past the cache and lends it to use.
+func (t *Tree) lendValue(f *engine.Fiber, cell format.ValueCell, use func(b []byte) error) error {
+	buf, err := t.cache.get(valueRoom(cell))
+	if err != nil {
+		return fmt.Errorf("read of a value of %d bytes: %w", cell.Bytes(), err)
+	}
+	defer t.cfg.Arena.Put(buf)
+	b := t.cfg.Arena.Bytes(buf)
+	if err := t.readValue(f, cell, b); err != nil {
 		return err
 	}
-	if err := t.verify(m, e, b); err != nil {
-		return err
-	}
-	use(b)
-	return nil
+	return use(b[:cell.Bytes()])
 }
 
 func (w *folder) free(ptr format.ChildPtr) {
@@ -364,17 +366,14 @@ func (w *folder) change(lo []byte) error {
 		return nil
 	}
 	e := format.Entry{Key: c.Key, Val: c.Val}
-	var cell [format.ValueExtentBytes]byte
 	if len(c.Val) > w.t.cfg.InlineMax {
 		if err := w.budget(); err != nil {
 			return err
 		}
-		v, err := w.writeValue(c.Val)
-		if err != nil {
+		if err := w.writeValue(c.Val); err != nil {
 			return err
 		}
-		v.Encode(cell[:])
-		e.Val, e.Out = cell[:], true
+		e.Val, e.Out = w.cell, true
 	}
 	if err := w.add(0, &e, lo); err != nil {
 		return err
@@ -391,27 +390,17 @@ func (w *folder) drop(val []byte, out, tell bool) error {
 		}
 		return nil
 	}
-	v := pointerTo(val)
+	cell := format.ValueCell(val)
 	if tell && w.env.NeedsVisit(w.key, append(w.sep[:0], append(w.key, 0)...)) {
-		if err := w.dropOut(v); err != nil {
+		if err := w.t.lendValue(w.f, cell, func(b []byte) error { return w.env.Dropped(w.key, b) }); err != nil {
 			return err
 		}
 	}
-	w.t.cache.cool(v.Start)
-	w.env.Free(v.Extent())
+	w.t.cache.cool(cell.Piece(0).Start)
+	for i := range cell.Pieces() {
+		w.env.Free(cell.Piece(i).Extent())
+	}
 	return nil
-}
-
-// dropOut tells the store about an entry whose value must be read for that.
-func (w *folder) dropOut(v format.ValueExtent) error {
-	if b := w.t.cache.value(v); b != nil {
-		return w.env.Dropped(w.key, b)
-	}
-	var err error
-	if bad := w.t.readPast(w.f, missValue(v), func(b []byte) { err = w.env.Dropped(w.key, b[:v.Bytes]) }); bad != nil {
-		return bad
-	}
-	return err
 }
 
 // dropTree frees a subtree that a range deletion covers. Leaves are read only where the store or an out-of-line value

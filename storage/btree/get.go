@@ -67,10 +67,10 @@ func (t *Tree) Stats() Stats {
 	}
 }
 
-// Miss names a node or an out-of-line value that was not in the cache. The zero Miss is none.
+// Miss names a node, or the out-of-line value of an entry of a leaf, that was not in the cache. The zero Miss is none.
 type Miss struct {
 	node  format.ChildPtr
-	value format.ValueExtent
+	entry uint16 // of the leaf
 	level int8
 	kind  frameKind
 }
@@ -83,7 +83,7 @@ func (m Miss) String() string {
 	case frameNode:
 		return m.node.String()
 	case frameValue:
-		return "value " + m.value.Extent().String()
+		return fmt.Sprintf("value of entry %d of %v", m.entry, m.node)
 	}
 	return "none"
 }
@@ -91,8 +91,6 @@ func (m Miss) String() string {
 func missNode(p format.ChildPtr, level int) Miss {
 	return Miss{kind: frameNode, node: p, level: int8(level)}
 }
-
-func missValue(v format.ValueExtent) Miss { return Miss{kind: frameValue, value: v} }
 
 // Get finds the value of a key. It never suspends and allocates nothing. val is lent until the caller suspends, loads or
 // folds.
@@ -114,29 +112,19 @@ func (t *Tree) Get(root Root, key []byte) (val []byte, found bool, miss Miss) {
 		if !equal {
 			return nil, false, Miss{}
 		}
-		val, miss := t.valueOf(n, i)
+		val, miss := t.valueOf(ptr, n, i)
 		return val, miss.None(), miss
 	}
 }
 
-// valueOf is the value of entry i of a leaf, wherever it stands.
-func (t *Tree) valueOf(n format.Node, i int) ([]byte, Miss) {
+// valueOf is the value of entry i of the leaf n, wherever it stands.
+func (t *Tree) valueOf(leaf format.ChildPtr, n format.Node, i int) ([]byte, Miss) {
 	v, out := n.Value(i)
 	if !out {
 		return v, Miss{}
 	}
-	x := pointerTo(v)
-	if v = t.cache.value(x); v == nil {
-		return nil, missValue(x)
+	if v = t.cache.value(v); v == nil {
+		return nil, Miss{kind: frameValue, node: leaf, entry: uint16(i)}
 	}
 	return v, Miss{}
-}
-
-// pointerTo takes apart the pointer to an out-of-line value that stands in a verified leaf.
-func pointerTo(cell []byte) format.ValueExtent {
-	v, err := format.DecodeValueExtent(format.Place{}, cell)
-	if err != nil {
-		panic("btree: pointer in a verified leaf: " + err.Error())
-	}
-	return v
 }

@@ -30,33 +30,44 @@ func (t *Tree) Load(f *engine.Fiber, m Miss, pins *Pins) error {
 		return nil
 	}
 	for range loadTriesMax {
-		if i := t.frameOf(m); i >= 0 {
+		i, cell, err := t.frameOf(f, m)
+		if err != nil {
+			return err
+		}
+		if i >= 0 {
 			if pins != nil {
 				t.cache.pin(i)
 				pins.frames = append(pins.frames, i)
 			}
 			return nil
 		}
-		if err := t.fetch(f, m); err != nil {
+		if err := t.fetch(f, m, cell); err != nil {
 			return err
 		}
 	}
 	return fmt.Errorf("load of %v: %w", m, ErrStale)
 }
 
-func (t *Tree) frameOf(m Miss) int32 {
+// frameOf is the frame that was missed, if it is there by now. Of a value it also finds out, from its leaf, which pieces it
+// is made of; the leaf may have to be loaded again for that.
+func (t *Tree) frameOf(f *engine.Fiber, m Miss) (i int32, cell format.ValueCell, err error) {
 	if m.kind == frameNode {
-		return t.cache.find(m.node.Block, m.node.Epoch, m.node.Crc, frameNode)
+		return t.cache.find(m.node.Block, m.node.Epoch, m.node.Crc, frameNode), nil, nil
 	}
-	return t.cache.findValue(m.value)
-}
-
-// extent is where the missed bytes stand.
-func (t *Tree) extent(m Miss) format.Extent {
-	if m.kind == frameNode {
-		return t.nodeExtent(m.node)
+	n := t.cache.node(m.node)
+	if n == nil {
+		if err := t.Load(f, missNode(m.node, 0), nil); err != nil {
+			return -1, nil, err
+		}
+		if n = t.cache.node(m.node); n == nil {
+			panic("btree: a leaf that was just loaded is not cached")
+		}
 	}
-	return m.value.Extent()
+	v, _ := n.Value(int(m.entry))
+	if i := t.cache.findValue(v); i >= 0 {
+		return i, nil, nil
+	}
+	return -1, append(format.ValueCell(nil), v...), nil
 }
 
 func (t *Tree) nodeExtent(p format.ChildPtr) format.Extent {
@@ -64,8 +75,11 @@ func (t *Tree) nodeExtent(p format.ChildPtr) format.Extent {
 }
 
 // fetch reads the missed bytes into the cache, or waits for the fiber that already does.
-func (t *Tree) fetch(f *engine.Fiber, m Miss) error {
-	block := t.extent(m).Start
+func (t *Tree) fetch(f *engine.Fiber, m Miss, cell format.ValueCell) error {
+	block := m.node.Block
+	if m.kind == frameValue {
+		block = cell.Piece(0).Start
+	}
 	if l := t.loading[block]; l != nil {
 		l.waiters.Wait(f)
 		if l.miss == m {
@@ -75,7 +89,12 @@ func (t *Tree) fetch(f *engine.Fiber, m Miss) error {
 	}
 	l := &load{miss: m}
 	t.loading[block] = l
-	l.err = t.read(f, m)
+	t.loads++
+	if m.kind == frameNode {
+		l.err = t.loadNode(f, m)
+	} else {
+		l.err = t.loadValue(f, m, cell)
+	}
 	delete(t.loading, block)
 	if l.waiters.Len() > 0 {
 		l.waiters.WakeAll(f.Turn())
@@ -83,30 +102,68 @@ func (t *Tree) fetch(f *engine.Fiber, m Miss) error {
 	return l.err
 }
 
-// read reads, verifies, and only then lets others see the bytes.
-func (t *Tree) read(f *engine.Fiber, m Miss) error {
-	e := t.extent(m)
-	if err := t.inSpace(m, e); err != nil {
-		return err
-	}
-	buf, err := t.cache.get(int(e.Bytes()))
+// loadNode reads, verifies, and only then lets others see the bytes.
+func (t *Tree) loadNode(f *engine.Fiber, m Miss) error {
+	buf, err := t.cache.get(t.cfg.NodeBytes)
 	if err != nil {
 		return fmt.Errorf("load of %v: %w", m, err)
 	}
-	t.loads++
-	b := t.cfg.Arena.Bytes(buf)
-	if err = t.cfg.Device.Read(f, b, e.Offset()); err == nil {
-		err = t.verify(m, e, b)
-	}
-	if err != nil {
+	if err := t.readNode(f, m.node, int(m.level), t.cfg.Arena.Bytes(buf)); err != nil {
 		t.cfg.Arena.Put(buf)
 		return err
 	}
-	fr := frame{buf: buf, block: e.Start, kind: m.kind, crc: m.node.Crc, epoch: m.node.Epoch, ref: refOf(int(m.level))}
-	if m.kind == frameValue {
-		fr.crc, fr.epoch, fr.size, fr.ref = m.value.Crc, 0, m.value.Bytes, 1
+	t.cache.add(frame{buf: buf, block: m.node.Block, kind: frameNode, crc: m.node.Crc, epoch: m.node.Epoch, ref: refOf(int(m.level))})
+	return nil
+}
+
+func (t *Tree) loadValue(f *engine.Fiber, m Miss, cell format.ValueCell) error {
+	buf, err := t.cache.get(valueRoom(cell))
+	if err != nil {
+		return fmt.Errorf("load of %v: %w", m, err)
 	}
-	t.cache.add(fr)
+	if err := t.readValue(f, cell, t.cfg.Arena.Bytes(buf)); err != nil {
+		t.cfg.Arena.Put(buf)
+		return fmt.Errorf("%v: %w", m, err)
+	}
+	first := cell.Piece(0)
+	t.cache.add(frame{buf: buf, block: first.Start, kind: frameValue, crc: first.Crc, size: uint32(cell.Bytes()), ref: 1})
+	return nil
+}
+
+// readNode reads a node into b and verifies it.
+func (t *Tree) readNode(f *engine.Fiber, p format.ChildPtr, level int, b []byte) error {
+	e := t.nodeExtent(p)
+	if err := t.inSpace(p.String(), e); err != nil {
+		return err
+	}
+	if err := t.cfg.Device.Read(f, b, e.Offset()); err != nil {
+		return err
+	}
+	return format.VerifyNode(t.place(e), b, p, level, t.cfg.Store)
+}
+
+// valueRoom is the memory that a value and the padding of its last block need.
+func valueRoom(cell format.ValueCell) int {
+	return int(format.BlocksFor(int64(cell.Bytes()))) * format.BlockBytes
+}
+
+// readValue reads the pieces of a value one behind the other into b and verifies each.
+func (t *Tree) readValue(f *engine.Fiber, cell format.ValueCell, b []byte) error {
+	for i := range cell.Pieces() {
+		v := cell.Piece(i)
+		e := v.Extent()
+		if err := t.inSpace("value piece", e); err != nil {
+			return err
+		}
+		part := b[:e.Bytes():e.Bytes()]
+		if err := t.cfg.Device.Read(f, part, e.Offset()); err != nil {
+			return err
+		}
+		if err := format.VerifyValue(t.place(e), part, v); err != nil {
+			return err
+		}
+		b = b[e.Bytes():]
+	}
 	return nil
 }
 
@@ -119,24 +176,15 @@ func refOf(level int) uint8 {
 }
 
 // inSpace refuses a pointer out of the slice before anything is read for it.
-func (t *Tree) inSpace(m Miss, e format.Extent) error {
+func (t *Tree) inSpace(what string, e format.Extent) error {
 	for _, s := range t.cfg.Space {
 		if s.Contains(e) {
 			return nil
 		}
 	}
-	return &format.CorruptError{
-		Place: t.place(e), What: m.String() + " position", Want: fmt.Sprint("inside ", t.cfg.Space), Got: e.String(),
-	}
+	return &format.CorruptError{Place: t.place(e), What: what + " position", Want: fmt.Sprint("inside ", t.cfg.Space), Got: e.String()}
 }
 
 func (t *Tree) place(e format.Extent) format.Place {
 	return format.Place{Device: t.cfg.Name, Extent: e}
-}
-
-func (t *Tree) verify(m Miss, e format.Extent, b []byte) error {
-	if m.kind == frameNode {
-		return format.VerifyNode(t.place(e), b, m.node, int(m.level), t.cfg.Store)
-	}
-	return format.VerifyValue(t.place(e), b, m.value)
 }

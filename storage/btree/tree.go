@@ -99,8 +99,8 @@ type Env interface {
 // Visitor is called by Walk. A nil function is not called.
 type Visitor struct {
 	Node  func(e format.Extent, ptr format.ChildPtr, level int) error
-	Entry func(key, val []byte, out bool) error // out: val is an encoded format.ValueExtent
-	Value func(key []byte, v format.ValueExtent) error
+	Entry func(key, val []byte, out bool) error        // out: val is a format.ValueCell
+	Value func(key []byte, v format.ValueExtent) error // each piece of an out-of-line value
 	// Bad is told about a node that cannot be read or verified; nil returned = go on without that subtree.
 	Bad func(ptr format.ChildPtr, level int, err error) error
 	// Budget is called after each node and may suspend.

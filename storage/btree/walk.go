@@ -15,7 +15,7 @@ func (t *Tree) Walk(f *engine.Fiber, root Root, v Visitor) error {
 		return nil
 	}
 	w := &walker{t: t, f: f, v: v}
-	w.ahead.open(t)
+	w.ahead.open(t, true)
 	defer w.ahead.close()
 	_, err := w.node(root.ChildPtr, int(root.Height)-1, nil, nil)
 	return err
@@ -135,14 +135,17 @@ func (w *walker) leaf(n format.Node, ptr format.ChildPtr) (flags uint32, err err
 			continue
 		}
 		flags |= format.PtrValues
-		x := pointerTo(val)
-		if err := w.t.readPast(w.f, missValue(x), func([]byte) {}); err != nil {
+		cell := format.ValueCell(val)
+		if err := w.t.lendValue(w.f, cell, func([]byte) error { return nil }); err != nil {
 			if err = w.bad(ptr, 0, fmt.Errorf("value of key %x: %w", w.key, err)); err != nil {
 				return 0, err
 			}
 		}
-		if w.v.Value != nil {
-			if err := w.v.Value(w.key, x); err != nil {
+		for i := range cell.Pieces() {
+			if w.v.Value == nil {
+				break
+			}
+			if err := w.v.Value(w.key, cell.Piece(i)); err != nil {
 				return 0, err
 			}
 		}

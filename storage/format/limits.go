@@ -29,6 +29,7 @@ const (
 	ValueBytesMax       = 65536
 	ValueInlineMax      = 1024 // longer values live out of line; a policy of the writer, readers take both
 	ValueExtentBytes    = 16
+	ValuePiecesMax      = ValueBytesMax / BlockBytes // one piece a block at the worst
 	ExtentBlocksMax     = 64
 	ExtentRecordHeader  = 16
 	ExtentRecordMax     = ExtentRecordHeader + 4*ExtentBlocksMax

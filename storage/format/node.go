@@ -121,7 +121,7 @@ const (
 	innerCellBytes = 2 + ChildPtrBytes
 )
 
-// valueOutOfLine marks a leaf cell whose value is a ValueExtent. A leaf value length needs 11 bits, so bit 15 is free.
+// valueOutOfLine marks a leaf cell whose value is a ValueCell. A leaf value length needs 11 bits, so bit 15 is free.
 const valueOutOfLine = 1 << 15
 
 // Level is 0 for a leaf.
@@ -157,7 +157,7 @@ func (n Node) AppendKey(dst []byte, i int) []byte {
 	return append(append(dst, n.Prefix()...), n.Suffix(i)...)
 }
 
-// Value is the value of entry i of a leaf, or, when out is true, its encoded ValueExtent.
+// Value is the value of entry i of a leaf, or, when out is true, its ValueCell.
 func (n Node) Value(i int) (v []byte, out bool) {
 	c := n.cell(i)
 	k, l := int(le.Uint16(c)), int(le.Uint16(c[2:]))
@@ -266,12 +266,9 @@ func (n Node) checkCell(p Place, i, at int) (int, error) {
 	size := fixed + key
 	if n.Level() == 0 {
 		v := int(le.Uint16(n[at+2:]))
-		if v&valueOutOfLine != 0 && v&^valueOutOfLine != ValueExtentBytes {
-			return 0, corruptValue(p, fmt.Sprintf("node cell %d out-of-line value", i), ValueExtentBytes, v&^valueOutOfLine)
-		}
 		size += v &^ valueOutOfLine
 		if v&valueOutOfLine != 0 && at+size <= used {
-			if _, err := DecodeValueExtent(p, n[at+fixed+key:at+size]); err != nil {
+			if err := CheckValueCell(p, n[at+fixed+key:at+size]); err != nil {
 				return 0, err
 			}
 		}
@@ -287,7 +284,7 @@ func (n Node) checkCell(p Place, i, at int) (int, error) {
 type Entry struct {
 	Key   []byte
 	Val   []byte
-	Out   bool // Val is an encoded ValueExtent
+	Out   bool // Val is a ValueCell
 	Child ChildPtr
 }
 

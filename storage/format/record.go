@@ -2,14 +2,15 @@ package format
 
 import "fmt"
 
-// ValueExtent points at a value that is too long for a leaf: whole blocks, the rest of the last one zero.
+// ValueExtent points at one piece of a value that is too long for a leaf: whole blocks, the rest of the last one zero. A
+// leaf's cell holds one for each piece, in order; only the last piece may have bytes that are not whole blocks.
 type ValueExtent struct {
 	Start BlockNo
 	Bytes uint32
-	Crc   uint32 // of the value's bytes, without the padding
+	Crc   uint32 // of the piece's bytes, without the padding
 }
 
-// Extent is the run of blocks that the value occupies.
+// Extent is the run of blocks that the piece occupies.
 func (v ValueExtent) Extent() Extent { return Extent{v.Start, BlocksFor(int64(v.Bytes))} }
 
 // Encode writes the pointer into b.
@@ -20,19 +21,48 @@ func (v ValueExtent) Encode(b []byte) {
 	le.PutUint32(b[12:], v.Crc)
 }
 
-// DecodeValueExtent reads the pointer from a leaf's cell.
-func DecodeValueExtent(p Place, b []byte) (ValueExtent, error) {
-	if len(b) != ValueExtentBytes {
-		return ValueExtent{}, corruptValue(p, "value extent length", ValueExtentBytes, len(b))
-	}
-	v := ValueExtent{BlockNo(le.Uint64(b)), le.Uint32(b[8:]), le.Uint32(b[12:])}
-	if v.Bytes == 0 || v.Bytes > ValueBytesMax {
-		return v, corruptValue(p, "value extent bytes", fmt.Sprintf("1…%d", ValueBytesMax), v.Bytes)
-	}
-	return v, nil
+// ValueCell is the encoded pieces of one value, as a leaf's cell holds them. Its methods trust what CheckValueCell checked.
+type ValueCell []byte
+
+// Pieces is how many pieces the value has.
+func (c ValueCell) Pieces() int { return len(c) / ValueExtentBytes }
+
+// Piece is the pointer to piece i.
+func (c ValueCell) Piece(i int) ValueExtent {
+	b := c[i*ValueExtentBytes:][:ValueExtentBytes]
+	return ValueExtent{BlockNo(le.Uint64(b)), le.Uint32(b[8:]), le.Uint32(b[12:])}
 }
 
-// VerifyValue checks every byte of the blocks that were read for v.
+// Bytes is the length of the value.
+func (c ValueCell) Bytes() int {
+	n := 0
+	for i := range c.Pieces() {
+		n += int(le.Uint32(c[i*ValueExtentBytes+8:]))
+	}
+	return n
+}
+
+// CheckValueCell checks the pointers to an out-of-line value.
+func CheckValueCell(p Place, b []byte) error {
+	c := ValueCell(b)
+	if len(b) == 0 || len(b)%ValueExtentBytes != 0 || c.Pieces() > ValuePiecesMax {
+		return corruptValue(p, "value pieces", fmt.Sprintf("1…%d of %d bytes", ValuePiecesMax, ValueExtentBytes), len(b))
+	}
+	sum := 0
+	for i := range c.Pieces() {
+		v := c.Piece(i)
+		if v.Bytes == 0 || v.Bytes > ValueBytesMax || (v.Bytes%BlockBytes != 0 && i+1 < c.Pieces()) {
+			return corruptValue(p, "value piece bytes", fmt.Sprintf("1…%d, whole blocks but for the last", ValueBytesMax), v.Bytes)
+		}
+		sum += int(v.Bytes)
+	}
+	if sum > ValueBytesMax {
+		return corruptValue(p, "value bytes", fmt.Sprintf("1…%d", ValueBytesMax), sum)
+	}
+	return nil
+}
+
+// VerifyValue checks every byte of the blocks that were read for one piece.
 func VerifyValue(p Place, b []byte, v ValueExtent) error {
 	if err := checkLen(p, "value", b, int(v.Bytes)); err != nil {
 		return err
