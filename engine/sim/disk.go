@@ -141,7 +141,8 @@ func (d *Disk) trace(what string, a, b, c uint64) {
 // submit begins an operation; op.done is called exactly once, later, unless the power goes or the submitter dies.
 func (d *Disk) submit(op *diskOp) {
 	if d.w.cut {
-		return // nothing reaches a device without power
+		op.mem = nil // nothing reaches a device without power
+		return
 	}
 	d.ops++
 	op.begun = d.done
