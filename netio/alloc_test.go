@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"basalt/engine"
+	"basalt/engine/invariant"
 )
 
 // nullHandler answers at once with an empty body.
@@ -44,7 +45,11 @@ func TestNullRequestAllocatesNothing(t *testing.T) {
 			return err
 		}
 		runtime.ReadMemStats(&after)
-		if per := float64(after.Mallocs-before.Mallocs) / n; per > 0.02 { // the runtime's own, now and then
+		most := 0.02 // the runtime's own, now and then
+		if invariant.Enabled {
+			most = 6 // checked builds make a Turn per iteration, to find stale ones
+		}
+		if per := float64(after.Mallocs-before.Mallocs) / n; per > most {
 			t.Errorf("%.3f allocations per null request", per)
 		}
 		return nil

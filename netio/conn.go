@@ -94,10 +94,13 @@ func (c *Conn) admitServing(t *engine.Turn, h *Header) (bool, *ProtocolError) {
 		c.port.stats.Pauses++
 		return false, nil
 	}
+	if h.Shard != c.shard {
+		return false, &ProtocolError{Code: CodeNoShard, Field: "shard", Want: uint64(c.shard), Got: uint64(h.Shard)}
+	}
 	switch h.Kind {
 	case KindRequest, KindReplay, KindReplayDone:
 		return c.admitRequest(t, h), nil
-	case KindRecalled, KindPing, KindPong, KindGoodbye:
+	case KindRecalled, KindPing, KindPong, KindGoodbye, KindError:
 		return true, nil
 	}
 	return false, malformed("kind from a client", uint64(KindRequest), uint64(h.Kind))
@@ -151,6 +154,13 @@ func (c *Conn) frame(t *engine.Turn, h *Header, body, payload []byte) *ProtocolE
 		c.pong(t, h.ReqID)
 	case KindGoodbye:
 		c.leave(t)
+	case KindError: // the client could not make sense of us
+		e, perr := decodeErrorBody(body)
+		if perr != nil {
+			return perr
+		}
+		c.port.stats.ProtocolErrors++
+		c.lose(t, e)
 	}
 	return nil
 }

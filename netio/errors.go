@@ -72,7 +72,7 @@ func wrongVersion(got uint8) *ProtocolError {
 	return &ProtocolError{Code: CodeVersion, Field: "version", Want: Version, Got: uint64(got)}
 }
 
-// RemoteError is an ERROR frame: the other side's sentence.
+// RemoteError is an ERROR frame: the other side's sentence, usually a server's.
 type RemoteError struct {
 	Code     Code
 	Sentence string

@@ -101,7 +101,7 @@ func (doorLog) Fatalf(format string, args ...any) {
 // shut ends the loops and waits for that; connections that are still the door's are closed.
 func (d *door) shut() error {
 	d.stopping.Store(true)
-	d.carriers.Wait() // the ports have ended them; each has a time limit for what it has yet to send
+	d.awaitCarriers()
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel() // Stop only has to begin it: what it would wait for, by polling, is told by ended
 	if err := d.engine.Stop(ctx); err != nil && !errors.Is(err, context.Canceled) {
@@ -109,6 +109,22 @@ func (d *door) shut() error {
 	}
 	<-d.ended
 	return d.endErr
+}
+
+// awaitCarriers lets connections that the ports have ended send the rest. Each has a time limit for that; one of a shard that ended
+// without its connections is not waited for longer.
+func (d *door) awaitCarriers() {
+	done := make(chan struct{})
+	go func() {
+		d.carriers.Wait()
+		close(done)
+	}()
+	patience := time.NewTimer(d.lim.Drain + time.Second)
+	defer patience.Stop()
+	select {
+	case <-done:
+	case <-patience.C:
+	}
 }
 
 // boundTCP is the address that the kernel gave.

@@ -35,6 +35,9 @@ func (s *scene) rawDial(t testing.TB) *rawPeer {
 
 // rawFrame encodes a frame with right checksums.
 func rawFrame(h Header, body, payload []byte) []byte {
+	if h.Shard == 0 {
+		h.Shard = 3
+	}
 	h.bodyLen, h.bodyCrc = uint32(len(body)), checksum(body)
 	h.payloadLen, h.payloadCrc = uint32(len(payload)), checksum(payload)
 	b := make([]byte, HeaderLen)
@@ -116,8 +119,9 @@ func (s *scene) still(t testing.TB) {
 		if err != nil {
 			return err
 		}
-		defer l.Close(f.Turn())
-		return echo(f, l, []byte("e"), pattern(50_000))
+		err = echo(f, l, []byte("e"), pattern(50_000))
+		l.Close(f.Turn())
+		return err
 	})
 	if err != nil {
 		t.Fatalf("the server does not serve others: %v", err)
@@ -185,6 +189,7 @@ func TestAfterHandshake(t *testing.T) {
 			{"oversize", "payloadLen", oversize},
 			{"garbage", "magic", bytes.Repeat([]byte("x"), 5000)},
 			{"a second HELLO", "kind from a client", rawHello(3)},
+			{"an empty error", "error body", rawFrame(Header{Kind: KindError}, nil, nil)},
 			{"a reply", "kind from a client", rawFrame(Header{Kind: KindReply, ReqID: 1}, nil, nil)},
 		} {
 			p := s.rawDial(t)
@@ -209,7 +214,7 @@ func TestAfterHandshake(t *testing.T) {
 		}); err != nil {
 			t.Fatal(err)
 		}
-		if st := s.stats(t); st.ProtocolErrors != 7 || st.Outstanding != 0 || st.OutstandingBytes != 0 {
+		if st := s.stats(t); st.ProtocolErrors != 8 || st.Outstanding != 0 || st.OutstandingBytes != 0 {
 			t.Fatalf("%+v", st)
 		}
 	})
