@@ -55,7 +55,6 @@ type memEnv struct {
 	t       fataler
 	a       *alloc.Allocator
 	limbo   []format.Extent
-	given   map[format.BlockNo]format.BlockCount // by this fold
 	visit   func(lo, hi []byte) bool
 	dropped []string
 	short   bool // give as little as is allowed

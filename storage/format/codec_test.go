@@ -23,11 +23,6 @@ func mustCorrupt(t interface {
 	}
 }
 
-func uuid(t *rapid.T, name string) (u UUID) {
-	copy(u[:], rapid.SliceOfN(rapid.ByteRange(1, 255), 16, 16).Draw(t, name))
-	return u
-}
-
 func sampleSuperblock() *Superblock {
 	return &Superblock{
 		Version: Version, Slice: 3, Copy: 1, Device: UUID{1}, Store: UUID{2}, Mount: UUID{3}, Epoch: 77, Self: 8,

@@ -80,7 +80,7 @@ func CrcAdd(crc uint32, p []byte) uint32 { return crc32.Update(crc, castagnoli, 
 
 var le = binary.LittleEndian
 
-// zeroTail is the index of the first byte of p that is not zero, or -1.
+// nonZero is the index of the first byte of p that is not zero, or -1.
 func nonZero(p []byte) int {
 	i := 0
 	for ; i+8 <= len(p); i += 8 {
