@@ -121,7 +121,7 @@ func (s *Shard) special(f *engine.Fiber, o *operation) (storage.Seq, error) {
 func (s *Shard) openOne(f *engine.Fiber, o *operation) (seq storage.Seq, err error) {
 	q := o.q
 	if q.Flags&record.FlagReassert != 0 {
-		return 0, s.reassert(o.sess, q.Ino, q.Count)
+		return 0, s.reassert(f, o)
 	}
 	o.decide = (*operation).openInode
 	if q.Mutates() {

@@ -142,9 +142,16 @@ func (s *Shard) release(t *engine.Turn, sess *Session, reqid uint64, ino record.
 
 // reassert takes over what a mount says it has open, after a restart of the server. What a session has said counts once: when it has to say
 // it again, over a new connection, the first telling is taken back (takeBack).
-func (s *Shard) reassert(sess *Session, ino record.Ino, n uint32) error {
+func (s *Shard) reassert(f *engine.Fiber, o *operation) error {
+	sess, ino, n := o.sess, o.q.Ino, o.q.Count
 	if !s.has(ino) {
 		return record.Invalid
+	}
+	if !s.recovering { // else it may be a file that is yet to be created again
+		o.decide = (*operation).getattr
+		if err := o.view(f); err != nil {
+			return err
+		}
 	}
 	if sess.mount.opens >= s.opt.OpensMax {
 		return record.TooManyOpen

@@ -197,12 +197,11 @@ func (s *Shard) replayOne(f *engine.Fiber, r *replay) error {
 		return err
 	}
 	o.sess, o.reqid, o.replay, o.data, o.nowNs = r.sess, r.reqid, true, r.data, o.q.NowNs
-	o.decide = updates[o.q.Op]
-	if o.q.Op == record.OpOpen && o.q.Mutates() {
+	if o.decide = updates[o.q.Op]; o.q.Op == record.OpOpen {
 		o.decide = (*operation).openInode
 	}
-	if o.decide == nil {
-		return record.Invalid
+	if !o.q.Mutates() {
+		return errAnswered // there is nothing to do again
 	}
 	_, err := o.update(f)
 	return err

@@ -27,7 +27,6 @@ type Session struct {
 	local    bool                     // in this process
 	ended    bool                     // gone for good
 	ending   bool                     // being ended
-	recalled bool                     // has answered the recall that is going on
 	downNs   int64                    // when the connection was lost, monotonic
 	downs    uint64                   // how often: an expiry timer of an earlier time is stale
 }
@@ -141,7 +140,7 @@ func (s *Shard) dropMount(t *engine.Turn, m *mount) {
 	for len(m.handles) > 0 {
 		s.closeHandle(t, m.handles[len(m.handles)-1])
 	}
-	if s.grant.holder == m {
+	if s.grant.holder == m && !s.grant.recalling {
 		s.grant.holder = nil
 	}
 }
@@ -172,9 +171,15 @@ func (e *expiry) Fire(t *engine.Turn) {
 	if sess.conn != nil || sess.downs != e.downs || sess.ended || sess.ending || e.s.stopping {
 		return
 	}
-	if e.s.recovering || t.Go("expire", func(f *engine.Fiber) { e.s.expire(f, sess, e.downs) }) != nil {
-		t.After(reapPauseNs, e)
+	if e.s.recovering || e.s.alive(sess.mount) || t.Go("expire", func(f *engine.Fiber) { e.s.expire(f, sess, e.downs) }) != nil {
+		t.After(e.s.opt.LeaseNs/4, e)
 	}
+}
+
+// alive tells whether a mount has a connection. As long as it has, none of its sessions expires: they share what is open, and one that came back
+// as a stranger would say again what is still counted.
+func (s *Shard) alive(m *mount) bool {
+	return slices.ContainsFunc(s.table.list, func(sess *Session) bool { return sess.mount == m && (sess.conn != nil || sess.local) })
 }
 
 func (s *Shard) expire(f *engine.Fiber, sess *Session, downs uint64) {
