@@ -43,10 +43,10 @@ func TestWrongDevice(t *testing.T) {
 	if _, err := os.Stat(none); err == nil {
 		t.Error("a missing device was created")
 	}
-	refused(t, r, outcome.Device, []string{r.Dir, "directory"}, "storaged", storagedArgs(r, r.Dir)...)
+	refused(t, r, outcome.Device, []string{r.Dir, "neither a block device nor a regular file"}, "storaged", storagedArgs(r, r.Dir)...)
 
 	foreign := join(r, "ext4.img")
-	image := make([]byte, 64<<20)
+	image := make([]byte, 128<<20)
 	image[0x438], image[0x439] = 0x53, 0xef // ext2/3/4: magic 0xEF53 at 1024 + 0x38
 	must(t, os.WriteFile(foreign, image, 0o600))
 	untouched(t, foreign, func() {
@@ -54,7 +54,7 @@ func TestWrongDevice(t *testing.T) {
 		refused(t, r, outcome.Device, []string{foreign, "ext", "--force"}, "basalt", "mkfs", foreign)
 	})
 	blank := join(r, "blank.img")
-	must(t, os.WriteFile(blank, make([]byte, 64<<20), 0o600))
+	must(t, os.WriteFile(blank, make([]byte, 128<<20), 0o600))
 	untouched(t, blank, func() {
 		refused(t, r, outcome.Device, []string{blank, "mkfs"}, "storaged", storagedArgs(r, blank)...)
 	})
@@ -72,11 +72,11 @@ func TestMkfsDoesNotOverwriteAStore(t *testing.T) {
 
 func TestShortDevice(t *testing.T) {
 	r := newRig(t)
-	refused(t, r, outcome.Device, []string{"small"}, "basalt", "mkfs", "--size", "1MiB", join(r, "tiny.img"))
+	refused(t, r, outcome.Device, []string{"tiny.img", "too small"}, "basalt", "mkfs", "--size", "1MiB", join(r, "tiny.img"))
 	if _, err := os.Stat(join(r, "tiny.img")); err == nil {
 		t.Error("a refused mkfs left its image")
 	}
-	must(t, os.Truncate(r.Image(), 256<<20))
+	must(t, os.Truncate(r.Image(), 128<<20))
 	untouched(t, r.Image(), func() {
 		refused(t, r, outcome.Device, []string{r.Image(), "short"}, "storaged", storagedArgs(r, r.Image())...)
 	})

@@ -72,6 +72,8 @@ func killAndGoOn(t *testing.T, r *rig.Rig) {
 	sameDigest(t, digest(t, tree), before)
 	checkManyFiles(t, r.Mnt(), 1500)
 
+	must(t, open.Close()) // else the mount is in use
+	must(t, orphan.Close())
 	must(t, r.Umount())
 	must(t, r.StopNode())
 	must(t, r.StartNode())

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"os"
+	"syscall"
 	"time"
 
 	"basalt/engine"
@@ -13,6 +14,9 @@ import (
 	"basalt/storage"
 	"basalt/tools/outcome"
 )
+
+// bytesMin is the smallest device: the journal takes 64 MiB, and a reserve for deletes and folds must fit beside it.
+const bytesMin = 128 << 20
 
 // FormatConfig is what mkfs decides.
 type FormatConfig struct {
@@ -27,6 +31,9 @@ type FormatConfig struct {
 // Format makes a store with an empty file system. An image file that it made, it removes again if it fails.
 func Format(cfg FormatConfig) (err error) {
 	made := false
+	if cfg.Bytes > 0 && cfg.Bytes < bytesMin {
+		return outcome.New(outcome.Device, "%s would be too small: a store needs at least %d MiB", cfg.Device, bytesMin>>20)
+	}
 	if cfg.Bytes > 0 {
 		if made, err = createImage(cfg); err != nil {
 			return err
@@ -38,7 +45,7 @@ func Format(cfg FormatConfig) (err error) {
 		}
 	}()
 	found := false
-	dev, err := device.Open(cfg.Device, device.Options{Force: cfg.Force, Own: func(head []byte) bool {
+	dev, err := device.Open(cfg.Device, device.Options{Force: cfg.Force, BytesMin: bytesMin, Own: func(head []byte) bool {
 		found = ours(head)
 		return found
 	}})
@@ -60,7 +67,11 @@ func createImage(cfg FormatConfig) (made bool, err error) {
 		}
 		return false, nil
 	}
-	if err := device.Create(cfg.Device, cfg.Bytes); err != nil {
+	err = device.Create(cfg.Device, cfg.Bytes)
+	if errors.Is(err, syscall.EOPNOTSUPP) {
+		return false, outcome.New(outcome.Device, "make the image: %w: the file system that holds it has no fallocate, and likely no O_DIRECT; put the image on ext4, xfs or btrfs, or use a block device", err)
+	}
+	if err != nil {
 		return false, outcome.New(outcome.Failed, "make the image: %w", err)
 	}
 	return true, nil

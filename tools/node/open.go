@@ -37,6 +37,8 @@ func explainDevice(path string, err error) error {
 		return outcome.New(outcome.Device, "%w: make it with basalt mkfs, or name the right one", err)
 	case errors.Is(err, device.ErrKind):
 		return outcome.New(outcome.Device, "%w: name a block device or an image file", err)
+	case errors.Is(err, device.ErrShort):
+		return outcome.New(outcome.Device, "%w: it is too small", err)
 	case errors.Is(err, device.ErrNoDirect):
 		return outcome.New(outcome.Device, "%w: it has no O_DIRECT; put the image on ext4, xfs or btrfs, or use a block device", err)
 	case errors.Is(err, os.ErrPermission):

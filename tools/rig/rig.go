@@ -8,6 +8,7 @@
 package rig
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -33,6 +34,9 @@ type Rig struct {
 
 // startPatience is how long a process may take from its start to its readiness: replay of a full journal included.
 const startPatience = 120 * time.Second
+
+// runPatience is how long a command that ends by itself may take.
+const runPatience = 3 * time.Minute
 
 // Build compiles the binaries into dir.
 func Build(dir string, flags ...string) error {
@@ -62,7 +66,9 @@ type Result struct {
 // Run runs one of the binaries to its end.
 func (r *Rig) Run(name string, args ...string) (Result, error) {
 	var out, errs strings.Builder
-	cmd := exec.Command(filepath.Join(r.Bin, name), args...)
+	ctx, cancel := context.WithTimeout(context.Background(), runPatience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, filepath.Join(r.Bin, name), args...)
 	cmd.Dir = r.Dir
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	err := cmd.Run()
