@@ -1,7 +1,6 @@
 package netio
 
 import (
-	"container/list"
 	"context"
 	"fmt"
 	"sync/atomic"
@@ -23,10 +22,10 @@ type gnetCarrier struct {
 
 	unread atomic.Int64              // bytes given to the shard that it has not taken yet
 	spare  atomic.Pointer[gnetChunk] // a chunk for the next bytes
-	elem   *list.Element             // guarded by door.mu: in door.lagging
 	batch  atomic.Pointer[[][]byte]  // handed to the loop, until it is written
 
 	// Owned by the loop.
+	lagging  bool // lookAgain will run
 	shut     bool
 	unposted *gnetChunk // received, but the inbox was full
 	written  int        // of the batch: its size, or -errno; reported when the outbound buffer has room
@@ -50,6 +49,7 @@ type gnetChunk struct {
 const (
 	outboundMax  = 1 << 20 // what gnet may hold unsent before a batch counts as not sent; a batch comes on top
 	inboundSlack = 1 << 20 // beyond the credit: notices, one-way requests, pings
+	lagTime      = time.Millisecond
 	chunkKeep    = doorReadBytes
 )
 
@@ -134,7 +134,7 @@ func (k *gnetCarrier) report() {
 
 // lookAgain runs on the loop, a little later: what had to wait may go on.
 func (k *gnetCarrier) lookAgain(context.Context) error {
-	k.unlag()
+	k.lagging = false
 	if ch := k.unposted; ch != nil && !k.shut {
 		k.post(ch)
 		if k.unposted == nil {
@@ -146,21 +146,13 @@ func (k *gnetCarrier) lookAgain(context.Context) error {
 	return nil
 }
 
+// lag has the loop look again soon: gnet does not tell when its outbound buffer has emptied.
 func (k *gnetCarrier) lag() {
-	k.d.mu.Lock()
-	if k.elem == nil {
-		k.elem = k.d.lagging.PushBack(k)
+	if k.lagging {
+		return
 	}
-	k.d.mu.Unlock()
-}
-
-func (k *gnetCarrier) unlag() {
-	k.d.mu.Lock()
-	if k.elem != nil {
-		k.d.lagging.Remove(k.elem)
-		k.elem = nil
-	}
-	k.d.mu.Unlock()
+	k.lagging = true
+	time.AfterFunc(lagTime, func() { k.loop.Execute(context.Background(), gnet.RunnableFunc(k.lookAgain)) })
 }
 
 // closeWhenSent closes once gnet holds nothing unsent, or patience ends: gnet's own close drops what the peer has no room for.

@@ -36,7 +36,6 @@ type door struct {
 
 	mu      sync.Mutex
 	waiting list.List // guarded by mu: *visitor without a HELLO, oldest first
-	lagging list.List // guarded by mu: *gnetCarrier that the loop looks at again soon
 }
 
 // visitor is what the door knows of a connection. Owned by the connection's loop, but for what mu guards.
@@ -50,7 +49,6 @@ type visitor struct {
 const (
 	visitorsMax   = 256                    // connections without a HELLO
 	doorTick      = 100 * time.Millisecond // how often their time is looked at
-	doorTickQuick = 2 * time.Millisecond   // while a carrier lags
 	doorReadBytes = 256 << 10
 )
 
@@ -300,7 +298,7 @@ func (d *door) OnClose(c gnet.Conn, err error) gnet.Action {
 	return gnet.None
 }
 
-// OnTick closes those that have not said HELLO in time, and has the loops look at carriers again.
+// OnTick closes those that have not said HELLO in time.
 func (d *door) OnTick() (time.Duration, gnet.Action) {
 	oldest := time.Now().Add(-d.lim.Handshake)
 	d.mu.Lock()
@@ -311,15 +309,6 @@ func (d *door) OnTick() (time.Duration, gnet.Action) {
 		if v.conn.AsyncWrite(refusal(CodeTimeout, errNoHello.Error()), closeAfter) != nil {
 			v.conn.Close()
 		}
-	}
-	for e := d.lagging.Front(); e != nil; e = e.Next() {
-		k := e.Value.(*gnetCarrier)
-		if k.loop.Execute(context.Background(), gnet.RunnableFunc(k.lookAgain)) != nil {
-			break // the loops have ended
-		}
-	}
-	if d.lagging.Len() > 0 {
-		return doorTickQuick, gnet.None
 	}
 	return min(doorTick, d.lim.Handshake/4), gnet.None
 }
