@@ -66,6 +66,7 @@ func TestPowerCutEverywhere(t *testing.T) {
 func recordCuts(t *testing.T, seed uint64) (*model, []cut, plan) {
 	t.Helper()
 	p := plan{seed: seed, disk: 8 << 20, journal: 256 << 10, node: 8 << 10, opt: tiny(), fibers: 3, txns: 60}
+	p.opt.ExactBlocksMax = 64
 	m := newModel()
 	l, err := begin(p, seed, nil, m)
 	if err != nil {

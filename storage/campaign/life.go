@@ -301,16 +301,50 @@ func (l *life) compareObject(f *engine.Fiber, c int, name string, seq uint64) er
 		return nil
 	}
 	a := f.Reactor().Arena()
-	buf, err := a.Get((o.size + pageSize - 1) / pageSize * pageSize)
+	buf, err := a.Get(readBytes)
 	if err != nil {
 		return err
 	}
 	defer a.Put(buf)
-	n, err := l.s.Read(f, storage.Coll(c), []byte(name), 0, a.Bytes(buf))
-	if err != nil {
-		return fmt.Errorf("object %d/%s of %d bytes: %w", c, name, o.size, err)
+	for off := 0; off < o.size; off += readBytes {
+		n, err := l.s.Read(f, storage.Coll(c), []byte(name), uint64(off), a.Bytes(buf))
+		if err != nil {
+			return fmt.Errorf("object %d/%s of %d bytes at %d: %w", c, name, o.size, off, err)
+		}
+		if err := l.m.checkRead(c, name, off, a.Bytes(buf)[:n], readBytes, false, seq, seq); err != nil {
+			return err
+		}
 	}
-	return l.m.checkRead(c, name, 0, a.Bytes(buf)[:n], len(a.Bytes(buf)), false, seq, seq)
+	return l.compareHoles(f, c, name, o)
+}
+
+const readBytes = 128 << 10
+
+// compareHoles walks over data and holes: everything in a hole must be zero in the model, and the walk must end.
+func (l *life) compareHoles(f *engine.Fiber, c int, name string, o *object) error {
+	for off := uint64(0); off < uint64(o.size); {
+		data, err := l.s.SeekData(f, storage.Coll(c), []byte(name), off)
+		if errors.Is(err, storage.ErrNotFound) {
+			data = uint64(o.size)
+		} else if err != nil {
+			return err
+		}
+		if data < off || data > uint64(o.size) || !o.isZero(int(off), int(data)) {
+			return differ("object %d/%s of %d bytes: a hole is said to be in %d…%d", c, name, o.size, off, data)
+		}
+		if data == uint64(o.size) {
+			return nil
+		}
+		hole, err := l.s.SeekHole(f, storage.Coll(c), []byte(name), data)
+		if err != nil {
+			return err
+		}
+		if hole <= data || hole > uint64(o.size) {
+			return differ("object %d/%s of %d bytes: data at %d, then a hole at %d", c, name, o.size, data, hole)
+		}
+		off = hole
+	}
+	return nil
 }
 
 // verify finds out where the mounted store ends and compares it with the model there: it must be at or after what was

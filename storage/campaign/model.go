@@ -231,6 +231,23 @@ func (o *object) zero(off, n int) {
 	}
 }
 
+// isZero says whether every byte in [from, to) is zero.
+func (o *object) isZero(from, to int) bool {
+	for from < to {
+		i, in := from/pageSize, from%pageSize
+		n := min(to-from, pageSize-in)
+		if p := o.pages[i]; p != nil {
+			for _, b := range p[in : in+n] {
+				if b != 0 {
+					return false
+				}
+			}
+		}
+		from += n
+	}
+	return true
+}
+
 func (o *object) setAttr(name, val string) {
 	i := sort.Search(len(o.attrs), func(i int) bool { return o.attrs[i].name >= name })
 	if i < len(o.attrs) && o.attrs[i].name == name {

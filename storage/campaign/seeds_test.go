@@ -13,7 +13,8 @@ import (
 const seeds = 2000
 
 // Two thousand random lives, each with its own limits, mix and faults, several generations each: a power cut at a random
-// operation (during a mount too), read, write and flush errors, slow operations.
+// operation (during a mount too), read, write and flush errors, slow operations. BASALT_FROM and BASALT_SEEDS run other
+// seeds, or more.
 func TestRandomLives(t *testing.T) {
 	var sum tally
 	t.Run("all", func(t *testing.T) {
@@ -21,11 +22,16 @@ func TestRandomLives(t *testing.T) {
 			liveOn(t, seed, &sum)
 			return
 		}
+		from, _ := where(t, "BASALT_FROM")
+		count, ok := where(t, "BASALT_SEEDS")
+		if !ok {
+			count = seeds
+		}
 		const parts = 4
 		for part := range uint64(parts) {
 			t.Run(fmt.Sprintf("part%d", part), func(t *testing.T) {
 				t.Parallel()
-				for seed := part; seed < seeds; seed += parts {
+				for seed := from + part; seed < from+count; seed += parts {
 					liveOn(t, seed, &sum)
 				}
 			})
@@ -66,6 +72,9 @@ func drawPlan(r *rand.Rand, seed uint64) plan {
 	p.opt.GroupDelayNs <<= r.IntN(6)
 	p.opt.RunBlocks <<= r.IntN(3)
 	p.opt.GroupStartBytes <<= r.IntN(3)
+	p.opt.LimboShare = []int{4, 8, 64}[r.IntN(3)]
+	p.opt.ExactBlocksMax = []int{0, 8, 64}[r.IntN(3)]
+	p.opt.TurnBudgetNs = []int64{0, 5_000}[r.IntN(2)]
 	switch r.IntN(8) {
 	case 0:
 		p.faults.ReadError = 0.02
@@ -164,7 +173,7 @@ func (l *life) live(r *rand.Rand, first bool, reported, applied uint64, sum *tal
 		return nil
 	case err != nil:
 		return err
-	case l.refused > 0:
+	case l.refused > 0 || l.p.faults != (sim.Faults{}) && l.s.Stats().ReadOnly:
 		sum.readOnly.Add(1)
 		return l.stillReads()
 	case r.IntN(2) == 0:

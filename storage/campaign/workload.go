@@ -15,6 +15,7 @@ const (
 	keyCount    = 120 // of a collection
 	objectCount = 8   // of a collection
 	objectMax   = 96 << 10
+	farMax      = 3 << 20   // of object 0 of each collection, which is sparse
 	numberKey   = "~number" // in collection 1: the number of the last transaction
 )
 
@@ -34,13 +35,16 @@ const (
 	remove
 	setAttr
 	stat
+	writeFar // far behind the end: a hole before it
+	punchFar // a long hole, or the end of a sparse object
+	bulk     // many keys at once
 	recreate // delete a collection and make it again
 	kinds
 )
 
 // weights of a mixed workload. A life multiplies each by 0, 1 or 4 (swarm): some lives never do some things.
 var weights = [kinds]int{putKey: 20, putBig: 4, delKey: 6, delRange: 2, getKey: 6, scanKeys: 3, write: 10, writeBlocks: 10,
-	truncate: 3, punch: 3, remove: 2, setAttr: 3, stat: 3, recreate: 1}
+	truncate: 3, punch: 3, remove: 2, setAttr: 3, stat: 3, writeFar: 1, punchFar: 1, bulk: 1, recreate: 1}
 
 // action is one step of a transaction, drawn before the transaction runs: a closure that runs again must do the same.
 type action struct {
@@ -108,6 +112,9 @@ func (s *source) action() action {
 		} else if a.kind == putBig {
 			a.data = fill(r, 1000+r.IntN(9000))
 		}
+	case bulk:
+		a.off, a.n = r.IntN(keyCount), 1+r.IntN(20)
+		a.data = fill(r, 1200)
 	case delRange, scanKeys:
 		from := r.IntN(keyCount)
 		a.name, a.hi = fmt.Sprintf("k%03d", from), fmt.Sprintf("k%03d", from+1+r.IntN(keyCount/3))
@@ -132,6 +139,11 @@ func (s *source) extent(a *action) {
 	case writeBlocks:
 		a.off = a.off / pageSize * pageSize
 		a.data = fill(r, pageSize*(1+r.IntN(8)))
+	case writeFar:
+		a.name, a.off = "o0", r.IntN(farMax)
+		a.data = fill(r, a.n)
+	case punchFar:
+		a.name, a.off, a.n = "o0", r.IntN(farMax), r.IntN(farMax)
 	case setAttr:
 		a.hi = fmt.Sprintf("a%d", r.IntN(4))
 		a.data = fill(r, r.IntN(60))
@@ -186,6 +198,8 @@ func applyOne(tx *storage.Tx, m *model, a *action) error {
 		return checkGet(tx, m, a, m.last)
 	case scanKeys:
 		return checkScan(tx, m, a.coll, a.name, a.hi, m.last)
+	case bulk:
+		return applyBulk(tx, m, a)
 	case recreate:
 		m.clear(a.coll)
 		if err := tx.DeleteCollection(c); err != nil {
@@ -196,11 +210,23 @@ func applyOne(tx *storage.Tx, m *model, a *action) error {
 	return applyObject(tx, m, a)
 }
 
+// applyBulk puts keys of many lengths, some in line and some not.
+func applyBulk(tx *storage.Tx, m *model, a *action) error {
+	for i := range a.n {
+		key, val := fmt.Sprintf("k%03d", (a.off+i)%keyCount), a.data[:len(a.data)-i*53]
+		m.put(a.coll, key, val)
+		if err := tx.Put(storage.Coll(a.coll), []byte(key), val); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func applyObject(tx *storage.Tx, m *model, a *action) error {
 	c, name := storage.Coll(a.coll), []byte(a.name)
 	o, exists := m.object(a.coll, a.name, m.last)
 	switch a.kind {
-	case write, writeBlocks:
+	case write, writeBlocks, writeFar:
 		m.change(a.coll, a.name, func(o *object) { o.write(a.off, a.data) })
 		return tx.Write(c, name, uint64(a.off), a.data)
 	case stat:
@@ -213,7 +239,7 @@ func applyObject(tx *storage.Tx, m *model, a *action) error {
 	case truncate:
 		m.change(a.coll, a.name, func(o *object) { o.resize(a.off) })
 		return tx.Truncate(c, name, uint64(a.off))
-	case punch:
+	case punch, punchFar:
 		n := min(a.n, max(0, o.size-a.off))
 		if n == 0 {
 			return nil
