@@ -11,6 +11,7 @@ import (
 // load is the workers and the gate they pass before each operation.
 type load struct {
 	workers []*worker // immutable
+	running sync.WaitGroup
 
 	flying atomic.Int64 // operations that have started and not ended
 	done   atomic.Int64 // operations that have ended
@@ -35,7 +36,7 @@ func startLoad(o options, mnt string, acks *os.File) (*load, error) {
 		l.workers = append(l.workers, w)
 	}
 	for _, w := range l.workers {
-		go w.run()
+		l.running.Go(w.run)
 	}
 	return l, nil
 }
@@ -82,11 +83,13 @@ func (l *load) resume() {
 	l.moved.Broadcast()
 }
 
+// end returns when no worker uses the mount any more.
 func (l *load) end() {
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	l.over = true
 	l.moved.Broadcast()
+	l.mu.Unlock()
+	l.running.Wait()
 }
 
 func (l *load) inFlight() int     { return int(l.flying.Load()) }
