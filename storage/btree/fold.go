@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"basalt/engine"
+	"basalt/engine/arena"
 	"basalt/storage/format"
 )
 
@@ -71,16 +72,22 @@ func (t *Tree) Fold(f *engine.Fiber, root Root, epoch uint64, src Source, env En
 	return w.tree(root)
 }
 
-// takeBatch gets the memory that folds write from. The tree keeps it: later the cache may have torn the arena into nodes.
+// takeBatch gets the memory that folds write from and read into. The tree keeps it, so that a fold needs no more of the
+// arena just when everybody waits for it to end.
 func (t *Tree) takeBatch() error {
-	if t.batch.Valid() {
-		return nil
+	for _, m := range []struct {
+		buf   *arena.Buf
+		bytes int
+	}{{&t.batch, t.cfg.BatchBytes}, {&t.scratch, max(t.cfg.NodeBytes, format.ValueBytesMax)}} {
+		if m.buf.Valid() {
+			continue
+		}
+		b, err := t.cache.get(m.bytes)
+		if err != nil {
+			return fmt.Errorf("memory of a fold, %d bytes: %w", m.bytes, err)
+		}
+		*m.buf = b
 	}
-	b, err := t.cache.get(t.cfg.BatchBytes)
-	if err != nil {
-		return fmt.Errorf("memory of a fold, %d bytes: %w", t.cfg.BatchBytes, err)
-	}
-	t.batch = b
 	return nil
 }
 
@@ -242,12 +249,11 @@ func (t *Tree) copyNode(f *engine.Fiber, ptr format.ChildPtr, level int, dst []b
 		copy(dst, b)
 		return dst, false, format.VerifyNode(t.place(t.nodeExtent(ptr)), dst, ptr, level, t.cfg.Store)
 	}
-	buf, err := t.cache.get(t.cfg.NodeBytes)
+	b, done, err := t.transit(t.cfg.NodeBytes, a.cold)
 	if err != nil {
 		return dst, false, fmt.Errorf("read of %v: %w", ptr, err)
 	}
-	defer t.cfg.Arena.Put(buf)
-	b := t.cfg.Arena.Bytes(buf)
+	defer done()
 	if err := t.readNode(f, ptr, level, b); err != nil {
 		return dst, false, err
 	}
@@ -255,14 +261,25 @@ func (t *Tree) copyNode(f *engine.Fiber, ptr format.ChildPtr, level int, dst []b
 	return dst, false, nil
 }
 
+// transit is memory of n bytes to read into: that of the fold, or, for a walk, its own.
+func (t *Tree) transit(n int, walk bool) (b []byte, done func(), err error) {
+	if !walk {
+		return t.cfg.Arena.Bytes(t.scratch)[:n], func() {}, nil
+	}
+	buf, err := t.cache.get(n)
+	if err != nil {
+		return nil, nil, err
+	}
+	return t.cfg.Arena.Bytes(buf), func() { t.cfg.Arena.Put(buf) }, nil
+}
+
 // lendValue reads an out-of-line value past the cache and lends it to use.
-func (t *Tree) lendValue(f *engine.Fiber, cell format.ValueCell, use func(b []byte) error) error {
-	buf, err := t.cache.get(valueRoom(cell))
+func (t *Tree) lendValue(f *engine.Fiber, cell format.ValueCell, walk bool, use func(b []byte) error) error {
+	b, done, err := t.transit(valueRoom(cell), walk)
 	if err != nil {
 		return fmt.Errorf("read of a value of %d bytes: %w", cell.Bytes(), err)
 	}
-	defer t.cfg.Arena.Put(buf)
-	b := t.cfg.Arena.Bytes(buf)
+	defer done()
 	if err := t.readValue(f, cell, b); err != nil {
 		return err
 	}
@@ -392,7 +409,7 @@ func (w *folder) drop(val []byte, out, tell bool) error {
 	}
 	cell := format.ValueCell(val)
 	if tell && w.env.NeedsVisit(w.key, append(w.sep[:0], append(w.key, 0)...)) {
-		if err := w.t.lendValue(w.f, cell, func(b []byte) error { return w.env.Dropped(w.key, b) }); err != nil {
+		if err := w.t.lendValue(w.f, cell, false, func(b []byte) error { return w.env.Dropped(w.key, b) }); err != nil {
 			return err
 		}
 	}

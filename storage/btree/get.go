@@ -16,6 +16,7 @@ type Tree struct {
 	folding bool
 	fold    *folder   // scratch memory that folds share
 	batch   arena.Buf // what folds write from
+	scratch arena.Buf // and read into
 	queue   queue     // immutable; the device, if it takes several operations at once
 	loads   uint64
 	folded  struct{ read, written, values uint64 }
@@ -46,15 +47,18 @@ func New(cfg Config) *Tree {
 	t := &Tree{cfg: cfg, loading: make(map[format.BlockNo]*load)}
 	t.cache.init(cfg.Arena, max(cfg.CacheBytes, int64(cacheNodesMin*cfg.NodeBytes)))
 	t.queue, _ = cfg.Device.(queue)
+	_ = t.takeBatch() // an arena without room for it now may have some when the first fold asks again
 	return t
 }
 
 // Close gives all memory back. No cursor, pin or fold may be left.
 func (t *Tree) Close() {
 	t.cache.close()
-	if t.batch.Valid() {
-		t.cfg.Arena.Put(t.batch)
-		t.batch = arena.Buf{}
+	for _, b := range []*arena.Buf{&t.batch, &t.scratch} {
+		if b.Valid() {
+			t.cfg.Arena.Put(*b)
+			*b = arena.Buf{}
+		}
 	}
 }
 

@@ -136,7 +136,7 @@ func (w *walker) leaf(n format.Node, ptr format.ChildPtr) (flags uint32, err err
 		}
 		flags |= format.PtrValues
 		cell := format.ValueCell(val)
-		if err := w.t.lendValue(w.f, cell, func([]byte) error { return nil }); err != nil {
+		if err := w.t.lendValue(w.f, cell, true, func([]byte) error { return nil }); err != nil {
 			if err = w.bad(ptr, 0, fmt.Errorf("value of key %x: %w", w.key, err)); err != nil {
 				return 0, err
 			}
