@@ -232,8 +232,17 @@ func caseNotices(f *engine.Fiber, s *scene) error {
 	return err
 }
 
+// openGate lets everything go on that waits at the gate.
 func (s *scene) openGate(f *engine.Fiber) error {
 	return s.onServer(f, func(g *engine.Fiber) { s.h.gate.WakeAll(g.Turn()) })
+}
+
+// openGateFor waits until n requests have arrived there.
+func (s *scene) openGateFor(f *engine.Fiber, n int) error {
+	if err := s.untilServer(f, "requests at the gate", func() bool { return s.h.waiting == n }); err != nil {
+		return err
+	}
+	return s.openGate(f)
 }
 
 func caseDeadline(f *engine.Fiber, s *scene) error {
@@ -258,7 +267,7 @@ func caseDeadline(f *engine.Fiber, s *scene) error {
 	again := Reply{Payload: make([]byte, len(big))}
 	err = together(f, 2, func(f *engine.Fiber, i int) error {
 		if i == 1 {
-			return s.openGate(f)
+			return s.openGateFor(f, 1)
 		}
 		return l.Call(f, &Header{ReqID: h.ReqID}, []byte("w"), nil, &again)
 	})
@@ -269,7 +278,7 @@ func caseDeadline(f *engine.Fiber, s *scene) error {
 	if err := l.Call(f, &Header{DeadlineMs: 20}, []byte("w"), pattern(50_000), &Reply{Payload: make([]byte, 50_000)}); !errors.Is(err, ErrDeadline) {
 		return fmt.Errorf("got %v", err)
 	}
-	if err := s.openGate(f); err != nil {
+	if err := s.openGateFor(f, 1); err != nil {
 		return err
 	}
 	if err := until(f, "late replies", func() bool { return l.Stats().Late == 1 && l.Stats().Requests == 0 }); err != nil {

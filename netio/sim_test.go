@@ -84,7 +84,7 @@ func (s *simScene) finish() error {
 func TestConformanceSimulated(t *testing.T) {
 	for _, c := range conformance {
 		t.Run(c.name, func(t *testing.T) {
-			for seed := uint64(1); seed <= 10; seed++ {
+			for seed := uint64(1); seed <= 6; seed++ {
 				lim := testLimits()
 				if c.lim != nil {
 					c.lim(&lim)
