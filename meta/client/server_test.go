@@ -33,8 +33,7 @@ type standIn struct {
 	dropReplies   int // so many answers get lost, with the connection
 	recalled      int
 	left          bool
-	stale         int // requests that arrived twice
-	maxSpread     uint64
+	stale         int  // requests that arrived twice
 	stall         bool // holds REPLAYDONE back and loses the connection instead
 	doneSeen      bool
 }
