@@ -85,7 +85,7 @@ func (h *scripted) Serve(f *engine.Fiber, c *Conn, q *Request, p *Reply) {
 		h.fill(c, p, n)
 		return
 	case 'n': // notice
-		if err := c.Notify(f.Turn(), KindRecall, q.Body[1:]); err != nil {
+		if err := c.Notify(f.Turn(), KindRecall, q.Body[1:]); err != nil && !c.Down() {
 			panic(err)
 		}
 	case 'l': // a payload that is lent only until the return
