@@ -11,6 +11,7 @@ import (
 	"basalt/engine/device"
 	"basalt/engine/sim"
 	"basalt/storage"
+	"basalt/storage/format"
 )
 
 const arenaBytes = 16 << 20
@@ -26,6 +27,7 @@ type plan struct {
 	txns    int // of each fiber
 	swarm   bool
 	faults  sim.Faults
+	damaged bool // the device damages what it holds: a CorruptError is what is wanted then
 }
 
 // tiny gives limits that make every mechanism of the store work within a few hundred transactions.
@@ -67,10 +69,19 @@ type life struct {
 	left         int // fibers still at work
 	fulls        int // transactions refused for lack of space
 	refused      int // because the store had become read-only
+	corrupt      int // failed because damage was noticed
 	ioErrs       int // failed by a device error
 	scans        int // snapshots compared
 	reads        int // object reads compared
 	bad          error
+}
+
+// known says whether an error is one of those that stand for damage.
+func known(err error) bool {
+	var bad *format.CorruptError
+	var rot *storage.RotError
+	var io *device.IOError
+	return errors.As(err, &bad) || errors.As(err, &rot) || errors.As(err, &io)
 }
 
 // begin makes a world around a disk (nil: a new one) and a reactor.
@@ -207,6 +218,8 @@ func (l *life) judge(err error) bool {
 		return false
 	case errors.As(err, &io) && faulty:
 		l.ioErrs++
+	case l.p.damaged && known(err):
+		l.corrupt++
 	default:
 		l.bad = fmt.Errorf("unexpected error: %w", err)
 		return false

@@ -1,31 +1,33 @@
 package campaign
 
 import (
-	"errors"
+	"bytes"
 	"fmt"
 	"math/rand/v2"
 	"testing"
 
 	"basalt/engine"
-	"basalt/engine/device"
 	"basalt/engine/sim"
 	"basalt/storage"
-	"basalt/storage/format"
 )
 
-const rotSeeds = 240
+const rotSeeds = 400
 
 // A disk that rots, misdirects or loses writes, or flips bits on their way: what is damaged must be an error with the
 // place, never wrong bytes, never a panic. The store may refuse to mount.
 func TestRotIsNeverServed(t *testing.T) {
 	only, one := where(t, "BASALT_SEED")
+	count, more := where(t, "BASALT_SEEDS")
+	if !more {
+		count = rotSeeds
+	}
 	const parts = 2
 	found := [parts]int{}
 	t.Run("all", func(t *testing.T) {
 		for part := range uint64(parts) {
 			t.Run(fmt.Sprintf("part%d", part), func(t *testing.T) {
 				t.Parallel()
-				for seed := part; seed < rotSeeds; seed += parts {
+				for seed := part; seed < count; seed += parts {
 					if one && seed != only {
 						continue
 					}
@@ -45,36 +47,83 @@ func TestRotIsNeverServed(t *testing.T) {
 	}
 }
 
-// rotOn writes a store on a perfect or a bad device, damages it more, and reads everything back. found counts the errors
-// that the store gave.
+// rotModes are the ways in which a device is bad.
+var rotModes = []struct {
+	name   string
+	live   sim.Faults // while the store works
+	flips  int        // bits that rot between two mounts, at most
+	spread bool       // all over the disk: both copies of a superblock, and the journal; else in one block
+	after  sim.Faults // while what is left is read
+	uncut  bool       // unmounted in peace before
+	losing bool       // the device may forget what it acknowledged: only what is there must be right
+}{
+	{name: "one rotten block", flips: 4, uncut: true},
+	{name: "rot everywhere", flips: 400, spread: true, uncut: true, losing: true},
+	{name: "flips on the way in", uncut: true, after: sim.Faults{ReadFlip: 0.05}},
+	{name: "reads from elsewhere", uncut: true, after: sim.Faults{ReadMisdirect: 0.05}},
+	{name: "flips on the way out", live: sim.Faults{WriteFlip: 0.02}, losing: true},
+	{name: "writes to elsewhere", live: sim.Faults{WriteMisdirect: 0.02}, losing: true},
+	{name: "lost writes", live: sim.Faults{WriteLost: 0.02}, losing: true},
+	{name: "lying flushes", live: sim.Faults{FlushLie: 0.5}, losing: true},
+	{name: "flips on the way in while it works", live: sim.Faults{ReadFlip: 0.1}},
+}
+
+// rotOn lets a store work on a device that is bad in one way, then reads everything back. found counts the errors that the
+// store gave.
 func rotOn(seed uint64) (found int, err error) {
 	r := rand.New(rand.NewPCG(seed, 0x207))
 	p := drawPlan(r, seed)
-	p.faults = sim.Faults{}
+	mode := &rotModes[seed%uint64(len(rotModes))]
+	p.faults, p.damaged = mode.live, true
 	m := newModel()
 	l, err := begin(p, seed, nil, m)
 	if err != nil {
 		return 0, err
 	}
 	defer func() { l.end() }()
-	for _, step := range []func() error{l.format, l.mount, l.makeCollections, l.workload, l.badNews, l.unmount} {
+	for _, step := range []func() error{l.format, l.mount, l.makeCollections, l.workloadOnBadDevice} {
 		if err := step(); err != nil {
-			return 0, err
+			return l.corrupt, fmt.Errorf("%s: %w", mode.name, err)
 		}
 	}
-	applied := uint64(l.s.Applied())
-	disk := l.disk
-	damage(r, disk)
+	found, applied := l.corrupt, uint64(l.s.Applied())
+	if mode.uncut {
+		if err := l.unmount(); err != nil {
+			return found, fmt.Errorf("%s: unmount: %w", mode.name, err)
+		}
+	}
+	disk, reported := l.disk.AfterPowerLoss(), l.reported
+	if mode.losing {
+		reported = 0
+	}
+	if mode.flips > 0 {
+		damage(r, disk, mode.flips, mode.spread)
+	}
 	l.end()
-	if l, err = begin(p, seed+1<<40, disk.AfterPowerLoss(), m); err != nil {
-		return 0, err
+	if l, err = begin(p, seed+1<<40, disk, m); err != nil {
+		return found, err
 	}
-	switch r.IntN(3) {
-	case 0:
-		l.disk.SetFaults(sim.Faults{ReadFlip: 0.05})
-	case 1:
-		l.disk.SetFaults(sim.Faults{ReadMisdirect: 0.05})
+	l.disk.SetFaults(mode.after)
+	more, err := l.readLeft(reported, applied)
+	if err != nil {
+		return found, fmt.Errorf("%s: %w", mode.name, err)
 	}
+	return found + more, nil
+}
+
+// workloadOnBadDevice works, and ends early when the store gives up.
+func (l *life) workloadOnBadDevice() error {
+	l.disk.SetFaults(l.p.faults)
+	err := l.workload()
+	l.disk.SetFaults(sim.Faults{})
+	if err == nil {
+		err = l.bad
+	}
+	return err
+}
+
+// readLeft mounts what is left and reads everything: right as of some transaction, or a known error.
+func (l *life) readLeft(reported, applied uint64) (found int, err error) {
 	if err := l.mount(); err != nil {
 		if !known(err) {
 			return 0, fmt.Errorf("mount: %w", err)
@@ -82,29 +131,36 @@ func rotOn(seed uint64) (found int, err error) {
 		return 1, nil
 	}
 	err = l.do(func(f *engine.Fiber) error {
-		found, err = l.readAll(f, applied)
+		at, err := l.recovered(f)
+		if err != nil {
+			if known(err) {
+				found, err = 1, nil
+			}
+			return err
+		}
+		if at < reported || at > applied {
+			return differ("recovered to transaction %d, reported committed %d, applied %d", at, reported, applied)
+		}
+		found, err = l.readAll(f, at)
 		return err
 	})
 	return found, err
 }
 
-// badNews reports what went wrong in the fibers.
-func (l *life) badNews() error { return l.bad }
-
-// damage flips a few bits anywhere on the disk.
-func damage(r *rand.Rand, d *sim.Disk) {
-	for range 1 + r.IntN(400) {
-		off := r.Int64N(d.Bytes())
+// damage flips up to most bits, all over the disk or in one block.
+func damage(r *rand.Rand, d *sim.Disk, most int, spread bool) {
+	var block int64
+	for p, tries := make([]byte, pageSize), 0; tries < 20 && bytes.Count(p, []byte{0}) == pageSize; tries++ { // one in use, if it can
+		block = r.Int64N(d.Bytes()/pageSize) * pageSize
+		d.ReadAt(p, block)
+	}
+	for range 1 + r.IntN(most) {
+		off := block + r.Int64N(pageSize)
+		if spread {
+			off = r.Int64N(d.Bytes())
+		}
 		d.Flip(off, uint(r.IntN(8)))
 	}
-}
-
-// known says whether an error is one of those that stand for damage.
-func known(err error) bool {
-	var bad *format.CorruptError
-	var rot *storage.RotError
-	var io *device.IOError
-	return errors.As(err, &bad) || errors.As(err, &rot) || errors.As(err, &io)
 }
 
 // readAll reads every key and object: right, or a known error.
@@ -115,6 +171,9 @@ func (l *life) readAll(f *engine.Fiber, seq uint64) (found int, err error) {
 			return nil
 		}
 		return err
+	}
+	if seq == 0 {
+		return 0, nil
 	}
 	for c := 1; c <= colls; c++ {
 		for k := range keyCount {
