@@ -207,6 +207,14 @@ func (tx *Tx) missed() bool { return !tx.miss.None() || tx.missBlock.ok }
 
 // load reads what a run of a closure missed.
 func (s *Store) load(f *engine.Fiber, set *loadSet, miss btree.Miss, block blockRef) error {
+	// The miss is of the state of this turn: its blocks must not be used again while they are being read.
+	pin := s.limbo.pin(s.super.Epoch)
+	err := s.loadPinned(f, set, miss, block)
+	s.unpin(f.Turn(), pin)
+	return err
+}
+
+func (s *Store) loadPinned(f *engine.Fiber, set *loadSet, miss btree.Miss, block blockRef) error {
 	if !miss.None() {
 		return s.tree.Load(f, miss, &set.pins)
 	}
@@ -217,10 +225,7 @@ func (s *Store) load(f *engine.Fiber, set *loadSet, miss btree.Miss, block block
 	if err != nil {
 		return ErrBusy
 	}
-	pin := s.limbo.pin(s.super.Epoch)
-	err = s.readVerified(f, s.arena.Bytes(buf), block)
-	s.unpin(f.Turn(), pin)
-	if err != nil {
+	if err := s.readVerified(f, s.arena.Bytes(buf), block); err != nil {
 		s.arena.Put(buf)
 		return err
 	}
