@@ -37,14 +37,14 @@ func TestMain(m *testing.M) {
 const childTimeout = 60 * time.Second
 
 // child runs the named function in another process and fails the test with what it said.
-func child(t *testing.T, name, dir string) {
+func child(t testing.TB, name, dir string) {
 	t.Helper()
 	if out, err := childCommand(t, name, dir).CombinedOutput(); err != nil {
 		t.Fatalf("%s: %v\n%s", name, err, out)
 	}
 }
 
-func childCommand(t *testing.T, name, dir string) *exec.Cmd {
+func childCommand(t testing.TB, name, dir string) *exec.Cmd {
 	if children[name] == nil {
 		t.Fatalf("no child function %q", name)
 	}
@@ -60,14 +60,14 @@ func childCommand(t *testing.T, name, dir string) *exec.Cmd {
 
 // world is a mount with its columns.
 type world struct {
-	t        *testing.T
+	t        testing.TB
 	dir      string
 	reactors []*engine.Reactor
 	conn     *fuse.Connection
 	log      bytes.Buffer
 }
 
-func newReactors(t *testing.T, n int) []*engine.Reactor {
+func newReactors(t testing.TB, n int) []*engine.Reactor {
 	t.Helper()
 	var list []*engine.Reactor
 	for i := range n {
@@ -95,7 +95,7 @@ func newReactors(t *testing.T, n int) []*engine.Reactor {
 }
 
 // mountRaw serves one instance per column at a fresh directory and unmounts it at the end of the test.
-func mountRaw(t *testing.T, o fuse.Options, columns int, make func(i int, r *engine.Reactor) raw.RawFileSystem) *world {
+func mountRaw(t testing.TB, o fuse.Options, columns int, make func(i int, r *engine.Reactor) raw.RawFileSystem) *world {
 	t.Helper()
 	w := &world{t: t, dir: t.TempDir(), reactors: newReactors(t, columns)}
 	o.Dir = w.dir

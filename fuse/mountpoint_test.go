@@ -177,7 +177,7 @@ func userWorld(dir string) error {
 }
 
 // daemon starts a child that serves a mount, and waits until it does.
-func daemon(t *testing.T, name, dir string) (*exec.Cmd, *bytes.Buffer) {
+func daemon(t testing.TB, name, dir string) (*exec.Cmd, *bytes.Buffer) {
 	t.Helper()
 	cmd := childCommand(t, name, dir)
 	var out bytes.Buffer
@@ -202,7 +202,7 @@ func awaitMount(cmd *exec.Cmd, dir string, out *bytes.Buffer) error {
 }
 
 // ownCopy puts the test binary where another user can run it.
-func ownCopy(t *testing.T, cmd *exec.Cmd) *exec.Cmd {
+func ownCopy(t testing.TB, cmd *exec.Cmd) *exec.Cmd {
 	t.Helper()
 	b, err := os.ReadFile(cmd.Path)
 	if err != nil {

@@ -21,7 +21,7 @@ import (
 
 // node is a whole Basalt in this process: a shard on an image file, for mounts to be made on.
 type node struct {
-	t     *testing.T
+	t     testing.TB
 	r     *engine.Reactor
 	store *storage.Store
 	shard *meta.Shard
@@ -32,10 +32,12 @@ const (
 	leaseNs    = 30e9
 )
 
-func column(t *testing.T, name string, cpu, arena int) *engine.Reactor {
+func column(t testing.TB, name string, cpu, arena int) *engine.Reactor {
 	t.Helper()
 	r, err := engine.New(engine.Config{Name: name, CPU: cpu, ArenaBytes: arena, OpsMax: 2048,
-		Ring: func() (uring.Ring, error) { return uring.Open(uring.Config{Entries: 512, CQEntries: 4096, SQE128: true}) }})
+		Ring: func() (uring.Ring, error) {
+			return uring.Open(uring.Config{Entries: 512, CQEntries: 4096, SQE128: true})
+		}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +47,7 @@ func column(t *testing.T, name string, cpu, arena int) *engine.Reactor {
 	return r
 }
 
-func newNode(t *testing.T) *node {
+func newNode(t testing.TB) *node {
 	t.Helper()
 	n := &node{t: t, r: column(t, "shard", 0, 384<<20)}
 	image := filepath.Join(t.TempDir(), "image")

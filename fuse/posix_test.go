@@ -140,7 +140,9 @@ func renames(dir string) error {
 	if err := errors.Join(os.WriteFile(at("a"), []byte("a"), 0o600), os.WriteFile(at("b"), []byte("b"), 0o600), os.MkdirAll(at("d/e"), 0o700)); err != nil {
 		return err
 	}
-	flagged := func(from, to string, flags uint) error { return unix.Renameat2(unix.AT_FDCWD, at(from), unix.AT_FDCWD, at(to), flags) }
+	flagged := func(from, to string, flags uint) error {
+		return unix.Renameat2(unix.AT_FDCWD, at(from), unix.AT_FDCWD, at(to), flags)
+	}
 	if err := errors.Join(expect("noreplace", flagged("a", "b", unix.RENAME_NOREPLACE), unix.EEXIST), expect("exchange", flagged("a", "b", unix.RENAME_EXCHANGE), nil),
 		expect("whiteout", flagged("a", "b", unix.RENAME_WHITEOUT), unix.EINVAL), expect("loop", flagged("d", "d/e/f", 0), unix.EINVAL),
 		expect("not empty", flagged("d/e", "d", 0), unix.ENOTEMPTY), expect("over a directory", flagged("a", "d", 0), unix.EISDIR)); err != nil {
