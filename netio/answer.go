@@ -164,6 +164,7 @@ func (l *Link) lost(t *engine.Turn) {
 	clear(l.table.slots)
 	l.table.n, l.requests, l.bytes = 0, 0, 0
 	l.failQueued(t)
+	l.leaving.WakeAll(t)
 	t.StopTimer(l.timer)
 	if greeting {
 		t.Ready(l.waiter)

@@ -391,7 +391,7 @@ func caseDrain(f *engine.Fiber, s *scene) error {
 	if err != nil {
 		return err
 	}
-	err = together(f, 32, func(f *engine.Fiber, i int) error {
+	err = together(f, 33, func(f *engine.Fiber, i int) error {
 		switch i {
 		case 30: // stops the server
 			if err := s.untilServer(f, "the requests", func() bool { return s.h.waiting == 30 }); err != nil {
@@ -402,10 +402,18 @@ func caseDrain(f *engine.Fiber, s *scene) error {
 			if err := until(f, "goodbye", func() bool { return goodbye }); err != nil {
 				return err
 			}
-			if err := l.Call(f, &Header{}, []byte("e"), nil, &Reply{}); !errors.Is(err, ErrLinkDown) {
-				return fmt.Errorf("a call after goodbye: %v", err)
+			if err := l.Call(f, &Header{DeadlineMs: 10}, []byte("e"), nil, &Reply{}); !errors.Is(err, ErrDeadline) {
+				return fmt.Errorf("a call after goodbye, with a deadline before the end: %v", err)
 			}
 			return s.openGate(f)
+		case 32: // asks too late, and learns it when the link is down
+			if err := until(f, "goodbye", func() bool { return goodbye }); err != nil {
+				return err
+			}
+			if err := l.Call(f, &Header{}, []byte("e"), nil, &Reply{}); !errors.Is(err, ErrLinkDown) || l.Err() == nil {
+				return fmt.Errorf("a call after goodbye: %v, link %v", err, l.Err())
+			}
+			return nil
 		}
 		return echo(f, l, []byte("w"), pattern(i*2000))
 	})

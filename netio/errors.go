@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // Code is the wire's number of an error.
@@ -94,6 +95,7 @@ func (e *RemoteError) Is(target error) bool {
 }
 
 func appendErrorBody(dst []byte, code Code, sentence string) []byte {
+	sentence = strings.TrimPrefix(sentence, "netio: ")
 	if len(sentence) > sentenceMax {
 		sentence = sentence[:sentenceMax]
 	}

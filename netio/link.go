@@ -19,7 +19,7 @@ type LinkConfig struct {
 	Timeout time.Duration // for connecting and for the handshake together; 0: 10 s
 	Limits  Limits        // Send and Idle count; credit is what the server grants
 
-	// OnNotice takes RECALL, and GOODBYE (the server will close; calls made from now on fail). body is lent until it returns.
+	// OnNotice takes RECALL, and GOODBYE (the server will close; calls made from now on wait for that, and fail). body is lent until it returns.
 	OnNotice func(t *engine.Turn, l *Link, kind Kind, body []byte)
 	// OnDown is called once, when the connection is lost or closed, after every outstanding call has been failed.
 	OnDown func(t *engine.Turn, l *Link, reason error)
@@ -37,8 +37,9 @@ type Link struct {
 	welcome []byte     // the session's bytes in WELCOME; set by the handshake
 
 	phase   linkPhase
-	waiter  *engine.Fiber // the handshake's
-	refusal error         // an ERROR about the connection
+	waiter  *engine.Fiber   // the handshake's
+	leaving engine.WaitList // calls made after the server's goodbye: they wait for the end
+	refusal error           // an ERROR about the connection
 
 	creditRequests, creditBytes int // granted
 	requests, bytes             int // taken
@@ -168,8 +169,8 @@ func (l *Link) Call(f *engine.Fiber, h *Header, body, payload []byte, rep *Reply
 		panic("netio: call beyond the bounds of a frame")
 	}
 	crc := checksumYielding(f, payload)
-	if l.phase != linkUp {
-		return ErrLinkDown
+	if err := l.awaitEnd(f, h.DeadlineMs); err != nil {
+		return err
 	}
 	t := f.Turn()
 	if h.Kind == 0 {
@@ -219,6 +220,22 @@ func (l *Link) Call(f *engine.Fiber, h *Header, body, payload []byte, rep *Reply
 		}
 	}
 	return l.leaveCall(c)
+}
+
+// awaitEnd: while the server is leaving nothing can be sent any more, but the link is not down before what is outstanding is answered. A
+// caller that learned ErrLinkDown earlier would find the link still there, and ask again at once.
+func (l *Link) awaitEnd(f *engine.Fiber, deadlineMs uint32) error {
+	for l.phase == linkLeaving {
+		if deadlineMs == 0 {
+			l.leaving.Wait(f)
+		} else if !l.leaving.WaitFor(f, int64(deadlineMs)*1e6) {
+			return ErrDeadline
+		}
+	}
+	if l.phase != linkUp {
+		return ErrLinkDown
+	}
+	return nil
 }
 
 // join finds an unanswered request of this id whose caller has given up.
