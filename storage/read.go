@@ -49,13 +49,28 @@ func (s *Store) Read(f *engine.Fiber, c Coll, obj []byte, off uint64, dst []byte
 }
 
 func (s *Store) readStepAt(f *engine.Fiber, c Coll, obj []byte, off uint64, dst []byte) (n int, err error) {
+	if s.closing {
+		return 0, ErrClosed
+	}
 	op := s.getReadOp()
 	defer s.putReadOp(op)
-	err = s.View(f, func(tx *Tx) error {
-		var err error
+	var loaded *loadSet
+	for { // as View does, without a closure
+		tx := &s.tx
+		tx.begin(false, loaded)
 		n, err = tx.resolve(c, obj, off, dst, op)
-		return err
-	})
+		if !tx.missed() {
+			break
+		}
+		miss, block := tx.miss, tx.missBlock
+		if loaded == nil {
+			loaded = s.getLoadSet()
+		}
+		if err = s.load(f, loaded, miss, block); err != nil {
+			break
+		}
+	}
+	s.putLoadSet(loaded)
 	if err != nil || len(op.segs) == 0 {
 		return n, err
 	}

@@ -203,15 +203,16 @@ func (tx *Tx) log(op *format.Op) error {
 // put is the one way in which a transaction changes a key of the delta.
 func (tx *Tx) put(key, val []byte, what uint8, index uint32) error {
 	l := tx.s.active
-	before, had := l.exact(key)
-	t, covered := l.tombs.at(key)
-	hidden := had && covered && before.order < t.order
-	if hidden && format.Kind(key[2]) == format.KindExtent {
-		tx.forget(&before) // nobody sees it any more, and after this put nobody would ever free what it names
-	}
-	settled := !covered
-	if had {
-		settled = before.settled
+	settled := true
+	if format.Kind(key[2]) == format.KindExtent { // nothing else refers to blocks
+		t, covered := l.tombs.at(key)
+		before, had := l.exact(key)
+		if had && covered && before.order < t.order {
+			tx.forget(&before) // nobody sees it any more, and after this put nobody would ever free what it names
+		}
+		if settled = !covered; had {
+			settled = before.settled
+		}
 	}
 	now, old, replaced, err := l.put(key, val, what, index, settled)
 	if err != nil {
