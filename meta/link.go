@@ -84,7 +84,7 @@ func (o *operation) drop(i *node) error {
 	if i.Nlink > 0 {
 		return nil
 	}
-	if o.s.opens.total(i.Ino) == 0 && i.Stripes <= unlinkStripesMax {
+	if o.s.opens.total(i.Ino) == 0 && i.Stripes <= o.stripesAtOnce(unlinkStripesMax) {
 		return o.erase(i)
 	}
 	i.Flags |= record.AttrOrphan

@@ -5,6 +5,7 @@ import (
 
 	"basalt/engine"
 	"basalt/meta/record"
+	"basalt/storage"
 )
 
 // Inode numbers. Each group has a durable counter: those below it may have been given out. The shard moves it a block ahead, waits until that is
@@ -20,8 +21,9 @@ type counter struct {
 // errNoNumbers: the group's block is used up, the next one is on its way.
 var errNoNumbers = errors.New("meta: no inode numbers reserved")
 
-// reserveGroups is how many groups one transaction reserves numbers for at the start: 256 · 60 bytes of journal.
-const reserveGroups = 256
+// reserveGroups is how many groups one transaction reserves numbers for at the start: 64 · 17 bytes of keys and values, which the store takes for
+// small even when it is full.
+const reserveGroups = 64
 
 // allocate gives a new inode number in the group.
 func (o *operation) allocate(group uint16) (record.Ino, error) {
@@ -64,7 +66,11 @@ func (o *operation) force(group uint16) (record.Ino, error) {
 func (s *Shard) reserveAll(f *engine.Fiber) error {
 	for from := uint32(0); from < s.fs.Groups; from += reserveGroups {
 		to := min(from+reserveGroups, s.fs.Groups)
-		if err := s.reserve(f, from, to); err != nil {
+		err := s.reserve(f, from, to)
+		if errors.Is(err, storage.ErrFull) {
+			return nil // whoever needs a number of these groups tries again
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -75,6 +81,7 @@ func (s *Shard) reserveAll(f *engine.Fiber) error {
 func (s *Shard) reserve(f *engine.Fiber, from, to uint32) error {
 	first := make([]uint64, to-from)
 	o := s.own(func(o *operation) error {
+		o.essential()
 		for g := from; g < to; g++ {
 			next, err := o.counter(uint16(g))
 			if err != nil {

@@ -45,6 +45,7 @@ type operation struct {
 	size       uint64 // of a read: the file's size and objects when it began
 	stripes    uint32
 	inline     bool
+	frugal     bool   // the store is full: remove little at a time
 	pos        uint64 // where a job of several transactions is
 
 	key     [record.KeyMax]byte
@@ -79,7 +80,7 @@ func (s *Shard) take() *operation {
 func (s *Shard) give(o *operation) {
 	o.sess, o.reqid, o.replay, o.q, o.p, o.data, o.dst, o.decide = nil, 0, false, nil, nil, nil, nil, nil
 	o.ino, o.pos, o.again, o.tx, o.err, o.f = 0, 0, false, nil, nil, nil
-	o.willOpen, o.willOrphan, o.settled, o.counted = 0, 0, false, false
+	o.willOpen, o.willOrphan, o.settled, o.counted, o.frugal = 0, 0, false, false, false
 	s.idle = append(s.idle, o)
 }
 
@@ -105,6 +106,10 @@ func (o *operation) update(f *engine.Fiber) (storage.Seq, error) {
 				continue
 			}
 		}
+		if errors.Is(err, storage.ErrFull) && !o.frugal && o.removes() {
+			o.frugal = true
+			continue
+		}
 		if err != nil {
 			return 0, err
 		}
@@ -117,6 +122,15 @@ func (o *operation) update(f *engine.Fiber) (storage.Seq, error) {
 		}
 		f.Yield()
 	}
+}
+
+// removes tells the operations that may remove many objects.
+func (o *operation) removes() bool {
+	switch o.q.Op {
+	case record.OpUnlink, record.OpRename, record.OpSetAttr, record.OpFallocate, record.OpOpen, record.OpCreate:
+		return true
+	}
+	return o.q.Op == 0 // the shard's own work
 }
 
 // view runs a decision that only reads.

@@ -68,10 +68,10 @@ func (o *operation) reapStep() error {
 	if i.Flags&record.AttrOrphan == 0 || o.s.opens.total(i.Ino) > 0 {
 		return record.NotFound
 	}
-	if i.Stripes <= unlinkStripesMax {
+	if i.Stripes <= o.stripesAtOnce(unlinkStripesMax) {
 		return o.erase(i)
 	}
-	if _, err := o.cut(i, unlinkStripesMax*uint64(o.s.fs.StripeSize), unlinkStripesMax); err != nil {
+	if _, err := o.cut(i, 0, o.stripesAtOnce(unlinkStripesMax)); err != nil {
 		return err
 	}
 	i.dirty = true

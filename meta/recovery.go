@@ -106,6 +106,7 @@ func (s *Shard) openWindow(f *engine.Fiber) error {
 		}
 		if err == record.NotFound {
 			o.put(record.ShardGroup, record.AppendRecoveryKey(o.key[:0]), r.Append(nil))
+			o.essential()
 			return nil
 		}
 		return err

@@ -107,6 +107,7 @@ func (s *Shard) save(f *engine.Fiber, sess *Session) error {
 	o := s.own(func(o *operation) error {
 		v := record.Session{Mount: sess.mount.id, Attached: f.Turn().Wall(), Client: []byte(sess.client)}
 		o.put(record.ShardGroup, record.AppendSessionKey(o.key[:0], sess.id), v.Append(nil))
+		o.essential()
 		return nil
 	})
 	seq, err := o.update(f)

@@ -74,7 +74,7 @@ func (o *operation) resize(i *node, size uint64) error {
 		i.Size = size
 		return nil
 	}
-	rest, err := o.cut(i, size, stepStripesMax)
+	rest, err := o.cut(i, size, o.stripesAtOnce(stepStripesMax))
 	if err != nil {
 		return err
 	}
@@ -93,10 +93,10 @@ func (o *operation) resize(i *node, size uint64) error {
 
 // cut removes the bytes from size on, the last ones first: at most max objects of them, and a bounded number of places where an object might be
 // (a sparse file has none in most). rest tells that it has to go on.
-func (o *operation) cut(i *node, size uint64, max int) (rest bool, err error) {
+func (o *operation) cut(i *node, size uint64, max uint32) (rest bool, err error) {
 	stripe := uint64(o.s.fs.StripeSize)
 	keep := uint32((size + stripe - 1) / stripe)
-	for n, looked := 0, 0; i.Stripes > keep; looked++ {
+	for n, looked := uint32(0), uint32(0); i.Stripes > keep; looked++ {
 		if n == max || looked == max*absentPerObject {
 			return true, nil
 		}
@@ -121,6 +121,14 @@ func (o *operation) cut(i *node, size uint64, max int) (rest bool, err error) {
 		return false, err
 	}
 	return false, o.account(i, c, name, before.Blocks)
+}
+
+// stripesAtOnce is how many objects one transaction removes: on a full store one, because the store keeps space for small removals only.
+func (o *operation) stripesAtOnce(n uint32) uint32 {
+	if o.frugal {
+		return 1
+	}
+	return n
 }
 
 // remove deletes the object of one stripe, if it is there.
@@ -182,8 +190,8 @@ func (o *operation) punch(i *node, off, end uint64) error {
 	}
 	stripe := uint64(o.s.fs.StripeSize)
 	end = min(end, uint64(i.Stripes)*stripe)
-	for n := 0; off < end; n++ {
-		if n == stepStripesMax {
+	for n := uint32(0); off < end; n++ {
+		if n == o.stripesAtOnce(stepStripesMax) {
 			o.pos, o.again = off, true
 			o.touch(i, true)
 			return nil

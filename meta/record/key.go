@@ -6,6 +6,7 @@ import "encoding/binary"
 type Kind byte
 
 const (
+	KindNothing  Kind = 0x00 // no key
 	KindDentry   Kind = 0x01 // parent ino 8 | hash 8 | name → Dentry; in the group of the parent
 	KindInode    Kind = 0x02 // ino 8 → Inode; this and all below in the group of the inode
 	KindData     Kind = 0x03 // ino 8 → inline bytes of a file, target of a symlink
