@@ -74,6 +74,7 @@ func Serve(opt Options, columns []Column) (*Connection, error) {
 	if err := c.boot(); err != nil {
 		return nil, errors.Join(err, c.Unmount(true))
 	}
+	c.readAhead()
 	c.log.Info("mounted", "dir", opt.Dir, "fuse_transport", string(c.transport), "because", c.why, "protocol", fmt.Sprintf("7.%d", c.minor))
 	return c, nil
 }

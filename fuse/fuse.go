@@ -35,6 +35,7 @@ const (
 	devDepthBeside    = 4   // slots of /dev/fuse where queues carry the requests: FORGET and INTERRUPT never wait
 	maxBackground     = 256 // requests the kernel sends without a waiting caller: readahead, direct I/O of several parts
 	payloadMin        = 8 << 10
+	readAheadWrites   = 2 // requests of the largest size that the kernel reads ahead
 )
 
 const _ = uint(maxWriteDefault - payloadMin)

@@ -18,6 +18,7 @@ const (
 	enablePath  = "/sys/module/fuse/parameters/enable_uring"
 	limitPath   = "/proc/sys/fs/fuse/max_pages_limit"
 	fuseConf    = "/etc/fuse.conf"
+	bdiPath     = "/sys/class/bdi/"
 	possPath    = "/sys/devices/system/cpu/possible"
 	pagesMax    = 256 // what kernels without the sysctl allow
 	initTimeout = 10_000
@@ -317,6 +318,18 @@ func detach(dir string, direct, lazy bool) error {
 		return fmt.Errorf("unmount %s: %w", dir, err)
 	}
 	return nil
+}
+
+// readAhead lets the kernel read ahead by more than its own 128 KiB, so that two full requests are under way in a sequential read. Only root may;
+// for others the kernel's value stays.
+func (c *Connection) readAhead() {
+	if !c.direct || c.dev == "" {
+		return
+	}
+	kib := strconv.Itoa(readAheadWrites * c.opt.MaxWrite >> 10)
+	if err := os.WriteFile(bdiPath+c.dev+"/read_ahead_kb", []byte(kib), 0); err != nil {
+		c.log.Warn("sequential reads stay slow: the read-ahead could not be set", "error", err)
+	}
 }
 
 // abandon takes back a mount that never served.
