@@ -170,10 +170,3 @@ func (c *column) syncFS() fuse.Status {
 	}
 	return fuse.ENOSYS
 }
-
-// cancel tells the fiber that runs a request that its caller no longer waits. A request that is not here any more has been answered.
-func (c *column) cancel(unique uint64) {
-	if s := c.running[unique]; s != nil && s.fiber != nil {
-		s.fiber.SetCanceled()
-	}
-}

@@ -215,26 +215,6 @@ func (c *Connection) Stats() Stats {
 	return s
 }
 
-// interrupt looks for the request on every column. Its own column has seen it before the kernel sent the INTERRUPT, because the kernel
-// marks a request as sent only when its completion is posted, and a turn reaps completions before it reads the inbox.
-func (c *Connection) interrupt(_ *engine.Turn, from *column, unique uint64) {
-	for _, col := range c.columns {
-		if col == from {
-			col.cancel(unique)
-		} else if err := col.reactor.Post(&interruptNote{col, unique}); err != nil {
-			c.log.Warn("an interrupt was not passed on", "error", err)
-		}
-	}
-}
-
-type interruptNote struct {
-	col    *column
-	unique uint64
-}
-
-// Deliver runs on the other column.
-func (n *interruptNote) Deliver(*engine.Turn) { n.col.cancel(n.unique) }
-
 // logWriter passes the decoder's rare complaints on.
 type logWriter struct{ log *slog.Logger }
 

@@ -60,8 +60,6 @@ type SessionConfig struct {
 
 	ReplayMax     int   // bytes kept; default record.ReplayMax
 	BackoffMaxNs  int64 // between attempts to connect; default 1 s
-	GraceNs       int64 // an interrupt is obeyed once the server has been away for so long; default 5 s
-	GraceSentNs   int64 // the same for a change that may have been made; default 30 s
 	FirstTries    int   // attempts before Connect gives up; default 1
 	Dial          func(f *engine.Fiber, cfg netio.LinkConfig) (*netio.Link, error)
 	Report        func(event string, args ...any) // what people should know; called on the column, must not block
@@ -75,8 +73,6 @@ func (c SessionConfig) withDefaults() SessionConfig {
 		}
 	}
 	set(&c.BackoffMaxNs, 1e9)
-	set(&c.GraceNs, 5e9)
-	set(&c.GraceSentNs, 30e9)
 	set(&c.firstBackoffs, 10e6)
 	if c.ReplayMax == 0 {
 		c.ReplayMax = record.ReplayMax
@@ -205,7 +201,7 @@ func (s *Session) Call(f *engine.Fiber, q *record.Request, data []byte, p *recor
 func (s *Session) pursue(f *engine.Fiber, a *asked, q *record.Request, data []byte, p *record.Reply, dst []byte) error {
 	pause := int64(retryFirstNs)
 	for broken := 0; ; {
-		if err := s.await(f, a); err != nil {
+		if err := s.await(f); err != nil {
 			return err
 		}
 		if a.sent && a.id != 0 && a.life != s.life {
@@ -331,18 +327,14 @@ func (s *Session) sync(t *engine.Turn) {
 	s.syncing = err == nil
 }
 
-// await waits until requests can be sent. A caller that is interrupted waits on for the time of grace, because most interrupts are the timers and
-// job signals of programs that do not expect to be told.
-func (s *Session) await(f *engine.Fiber, a *asked) error {
+// await waits until requests can be sent, or the caller is interrupted. What a request that was sent before has done, such a caller does
+// not learn.
+func (s *Session) await(f *engine.Fiber) error {
 	for !s.serving {
-		if s.closed {
+		switch {
+		case s.closed:
 			return record.Disconnected
-		}
-		grace := s.cfg.GraceNs
-		if a.sent && a.id != 0 {
-			grace = s.cfg.GraceSentNs
-		}
-		if f.Canceled() && f.Turn().Now()-s.downSince > grace {
+		case f.Canceled():
 			return record.Interrupted
 		}
 		s.up.WaitFor(f, upPollNs)

@@ -1,0 +1,113 @@
+package fuse
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"basalt/engine"
+)
+
+// INTERRUPT. The kernel tells that a signal has reached the caller of a request, once, and not which signal. Most are the timers and job
+// signals of programs that do not expect a system call on a file to end with EINTR, so they are not obeyed. A signal stays pending while
+// its thread waits for us, so /proc says which it is: only those by which somebody wants the program to stop end the wait. After the
+// first INTERRUPT the kernel says nothing more, so from then on it is looked at again and again.
+
+const interruptPollNs = 200_000_000
+
+// stopping are the signals by which somebody wants a program to stop, as a mask like that of /proc: bit n-1 is signal n.
+const stopping = 1<<(unix.SIGHUP-1) | 1<<(unix.SIGINT-1) | 1<<(unix.SIGQUIT-1) | 1<<(unix.SIGTERM-1) | 1<<(unix.SIGKILL-1)
+
+// interrupt looks for the request on every column. Its own column has seen it before the kernel sent the INTERRUPT, because the kernel
+// marks a request as sent only when its completion is posted, and a turn reaps completions before it reads the inbox.
+func (c *Connection) interrupt(t *engine.Turn, from *column, unique uint64) {
+	for _, col := range c.columns {
+		if col == from {
+			col.interrupted(t, unique)
+		} else if err := col.reactor.Post(&interruptNote{col, unique}); err != nil {
+			c.log.Warn("an interrupt was not passed on", "error", err)
+		}
+	}
+}
+
+type interruptNote struct {
+	col    *column
+	unique uint64
+}
+
+// Deliver runs on the other column.
+func (n *interruptNote) Deliver(t *engine.Turn) { n.col.interrupted(t, n.unique) }
+
+// interrupted starts to watch the caller of a request. One that is not here has been answered, or is on another column.
+func (c *column) interrupted(t *engine.Turn, unique uint64) {
+	s := c.running[unique]
+	if s == nil {
+		return
+	}
+	w := &watcher{col: c, slot: s, unique: unique, thread: le.Uint32(s.head[headIn+32:])}
+	if t.Spawn(w) != nil {
+		s.fiber.SetCanceled() // no fiber is free to find out: then rather end a wait too many
+	}
+}
+
+// watcher asks for the signals of a thread as long as its request runs.
+type watcher struct {
+	col    *column
+	slot   *slot
+	unique uint64
+	thread uint32
+	found  bool
+}
+
+// Run is its fiber.
+func (w *watcher) Run(f *engine.Fiber) {
+	for w.col.running[w.unique] == w.slot {
+		f.Reactor().Offload(f, func() { w.found = wantsToStop(w.thread) })
+		if w.col.running[w.unique] != w.slot {
+			return
+		}
+		if w.found {
+			w.slot.fiber.SetCanceled()
+			return
+		}
+		f.Sleep(interruptPollNs)
+	}
+}
+
+// wantsToStop tells whether a thread has such a signal waiting. One that can't be seen (gone, or hidden from us) counts as stopping.
+func wantsToStop(thread uint32) bool {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", thread))
+	if err != nil {
+		return true
+	}
+	return pendingSignals(string(status))&stopping != 0
+}
+
+// pendingSignals reads the masks of the thread and of its process, without what the thread blocks or the process ignores.
+func pendingSignals(status string) uint64 {
+	mask := func(line, name string) (uint64, bool) {
+		word, ok := strings.CutPrefix(line, name)
+		if !ok {
+			return 0, false
+		}
+		v, err := strconv.ParseUint(strings.TrimSpace(word), 16, 64)
+		return v, err == nil
+	}
+	var pending, shielded uint64
+	for line := range strings.Lines(status) {
+		for _, name := range []string{"SigPnd:", "ShdPnd:"} {
+			if v, ok := mask(line, name); ok {
+				pending |= v
+			}
+		}
+		for _, name := range []string{"SigBlk:", "SigIgn:"} {
+			if v, ok := mask(line, name); ok {
+				shielded |= v
+			}
+		}
+	}
+	return pending &^ (shielded &^ (1 << (unix.SIGKILL - 1)))
+}
