@@ -63,7 +63,7 @@ func TestDocumentedNumbers(t *testing.T) {
 		}
 	}
 	for s := range Statuses {
-		if !strings.Contains(text, fmt.Sprintf("| %d | %s |", s, Status(s))) {
+		if !strings.Contains(text, fmt.Sprintf("| %d | %s |", s, Status(s).String())) {
 			t.Errorf("status %d %v is not documented", s, Status(s))
 		}
 	}
