@@ -39,6 +39,7 @@ type Faults struct {
 	ReadMisdirect, WriteMisdirect     float64
 	WriteLost                         float64
 	Slow                              float64
+	SlowRead                          float64 // of reads, besides Slow
 	Short                             float64
 	SlowNs                            int64 // how long a slow operation takes; 0 = 50 ms
 }
@@ -144,7 +145,11 @@ func (p *faultPlan) draw(k opKind, r *rand.Rand) Fault {
 
 func (p *faultPlan) drawByChance(k opKind, r *rand.Rand) Fault {
 	for _, f := range hits[k] {
-		if q := p.probs.prob(f); q > 0 && r.Float64() < q {
+		q := p.probs.prob(f)
+		if f == FaultSlow && k == opRead {
+			q += p.probs.SlowRead
+		}
+		if q > 0 && r.Float64() < q {
 			return f
 		}
 	}

@@ -65,7 +65,7 @@ func TestPowerCutEverywhere(t *testing.T) {
 // recordCuts lives a whole life and keeps the disk at each event.
 func recordCuts(t *testing.T, seed uint64) (*model, []cut, plan) {
 	t.Helper()
-	p := plan{seed: seed, disk: 8 << 20, journal: 256 << 10, node: 8 << 10, opt: tiny(), fibers: 3, txns: 60}
+	p := plan{seed: seed, disk: 8 << 20, journal: 256 << 10, node: 8 << 10, opt: tiny(), fibers: 3, txns: 60, actions: 6}
 	p.opt.ExactBlocksMax = 64
 	m := newModel()
 	l, err := begin(p, seed, nil, m)

@@ -25,7 +25,10 @@ type plan struct {
 	opt     storage.Options
 	fibers  int
 	txns    int // of each fiber
+	actions int // of a transaction, at most
 	swarm   bool
+	patchy  bool
+	cramped bool // records so small that some transactions are refused
 	faults  sim.Faults
 	damaged bool // the device damages what it holds: a CorruptError is what is wanted then
 }
@@ -68,6 +71,7 @@ type life struct {
 	appliedAtEnd uint64
 	left         int // fibers still at work
 	fulls        int // transactions refused for lack of space
+	tooLarge     int // for their size
 	refused      int // because the store had become read-only
 	corrupt      int // failed because damage was noticed
 	ioErrs       int // failed by a device error
@@ -88,7 +92,7 @@ func known(err error) bool {
 func begin(p plan, seed uint64, disk *sim.Disk, m *model) (*life, error) {
 	l := &life{p: p, w: sim.NewWorld(seed), m: m}
 	l.rng = l.w.Rand()
-	l.src = newSource(l.rng, p.swarm)
+	l.src = newSource(l.rng, &p)
 	if disk == nil {
 		l.disk = l.w.Disk("disk", p.disk)
 	} else {
@@ -213,6 +217,8 @@ func (l *life) judge(err error) bool {
 		return false
 	case errors.Is(err, storage.ErrFull):
 		l.fulls++
+	case errors.Is(err, storage.ErrTooLarge) && l.p.cramped:
+		l.tooLarge++
 	case errors.Is(err, storage.ErrReadOnly) && faulty:
 		l.refused++
 		return false
@@ -485,7 +491,12 @@ func (l *life) stillReads() error {
 
 // leave unmounts in peace: everything applied is durable then.
 func (l *life) leave(sum *tally) error {
-	if err := l.unmount(); err != nil {
+	err := l.unmount()
+	if errors.Is(err, storage.ErrReadOnly) && l.disk.Hit(sim.FaultWriteError)+l.disk.Hit(sim.FaultFlushError) > 0 {
+		sum.readOnly.Add(1) // the operation that failed was in flight when the work ended
+		return nil
+	}
+	if err != nil {
 		return fmt.Errorf("unmount: %w", err)
 	}
 	if n := l.disk.Volatile(); n > 0 {

@@ -38,6 +38,7 @@ const (
 	writeFar // far behind the end: a hole before it
 	punchFar // a long hole, or the end of a sparse object
 	bulk     // many keys at once
+	patch    // a few bytes of an object
 	recreate // delete a collection and make it again
 	kinds
 )
@@ -64,10 +65,16 @@ type source struct {
 	max   int // actions of one transaction
 }
 
-func newSource(rng *rand.Rand, swarm bool) *source {
-	s := &source{rng: rng, w: weights, max: 6}
+// patchy is almost only small writes: many dirty blocks for a checkpoint to write, and to be overwritten meanwhile.
+var patchy = [kinds]int{putKey: 1, patch: 60, writeBlocks: 2, truncate: 1, punch: 2, remove: 1, stat: 1}
+
+func newSource(rng *rand.Rand, p *plan) *source {
+	s := &source{rng: rng, w: weights, max: p.actions}
+	if p.patchy {
+		s.w = patchy
+	}
 	for k := range s.w {
-		if swarm {
+		if p.swarm && !p.patchy {
 			s.w[k] *= [4]int{0, 1, 1, 4}[rng.IntN(4)]
 		}
 		s.total += s.w[k]
@@ -139,6 +146,8 @@ func (s *source) extent(a *action) {
 	case writeBlocks:
 		a.off = a.off / pageSize * pageSize
 		a.data = fill(r, pageSize*(1+r.IntN(8)))
+	case patch:
+		a.data = fill(r, 1+r.IntN(200))
 	case writeFar:
 		a.name, a.off = "o0", r.IntN(farMax)
 		a.data = fill(r, a.n)
@@ -226,7 +235,7 @@ func applyObject(tx *storage.Tx, m *model, a *action) error {
 	c, name := storage.Coll(a.coll), []byte(a.name)
 	o, exists := m.object(a.coll, a.name, m.last)
 	switch a.kind {
-	case write, writeBlocks, writeFar:
+	case write, writeBlocks, writeFar, patch:
 		m.change(a.coll, a.name, func(o *object) { o.write(a.off, a.data) })
 		return tx.Write(c, name, uint64(a.off), a.data)
 	case stat:
