@@ -27,19 +27,21 @@ type column struct {
 	slots   []*slot
 
 	// owned by the loop
-	running  map[uint64]*slot // by unique: what INTERRUPT looks for
-	waiting  []*slot          // requests for which no fiber was free
-	free     []*slot          // of /dev/fuse
-	reading  int              // reads of /dev/fuse in flight
-	devEnded bool
-	live     int // slots that the kernel may still complete
+	running     map[uint64]*slot // by unique: what INTERRUPT looks for
+	waiting     []*slot          // requests for which no fiber was free
+	free        []*slot          // of /dev/fuse
+	parked      []parked         // requests of /dev/fuse that no slot was free for
+	parkedBytes int
+	reading     int // reads of /dev/fuse in flight
+	devEnded    bool
+	live        int // slots that the kernel may still complete
 
 	stats counters
 }
 
 // counters are written by the loop and read by anyone.
 type counters struct {
-	uring, dev, forget, interrupt, refused, starved atomic.Uint64
+	uring, dev, forget, interrupt, refused, starved, parked atomic.Uint64
 }
 
 // boot takes memory for the slots and offers them to the kernel.

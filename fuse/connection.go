@@ -41,6 +41,7 @@ type Stats struct {
 	Interrupts uint64
 	Refused    uint64 // answers or fetches that the kernel refused
 	Starved    uint64 // requests that had to wait for a fiber
+	Parked     uint64 // requests of /dev/fuse that had to wait for a slot
 	Notices    uint64 // notifications sent to the kernel
 }
 
@@ -210,6 +211,7 @@ func (c *Connection) Stats() Stats {
 		s.Interrupts += col.stats.interrupt.Load()
 		s.Refused += col.stats.refused.Load()
 		s.Starved += col.stats.starved.Load()
+		s.Parked += col.stats.parked.Load()
 	}
 	s.Notices = c.note.sent.Load()
 	return s

@@ -66,6 +66,9 @@ func (d *devRead) Complete(t *engine.Turn, res int32, _ uint32) {
 		c.conn.interrupt(t, c, le.Uint64(s.head[inHeaderSize:]))
 		c.idle(t, s)
 	default:
+		if len(c.free) == 0 && c.park(t, s) {
+			return
+		}
 		c.fetch(t)
 		c.start(t, s)
 	}
@@ -129,12 +132,15 @@ func (c *column) idle(t *engine.Turn, s *slot) {
 		return
 	}
 	c.fetch(t)
+	c.unpark(t)
 }
 
 // dropIdle gives up the free slots once the device has ended.
 func (c *column) dropIdle(t *engine.Turn) {
-	for range c.free {
+	c.parked, c.parkedBytes = nil, 0 // the kernel has failed them
+	n := len(c.free)
+	c.free = c.free[:0]
+	for range n {
 		c.gone(t)
 	}
-	c.free = c.free[:0]
 }

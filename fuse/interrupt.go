@@ -43,20 +43,22 @@ func (n *interruptNote) Deliver(t *engine.Turn) { n.col.interrupted(t, n.unique)
 
 // interrupted starts to watch the caller of a request. One that is not here has been answered, or is on another column.
 func (c *column) interrupted(t *engine.Turn, unique uint64) {
-	s := c.running[unique]
-	if s == nil {
+	w := &watcher{col: c, unique: unique}
+	if s := c.running[unique]; s != nil {
+		w.thread = le.Uint32(s.head[headIn+32:])
+	} else if i := c.findParked(unique); i >= 0 {
+		w.thread = le.Uint32(c.parked[i].bytes[headIn+32:])
+	} else {
 		return
 	}
-	w := &watcher{col: c, slot: s, unique: unique, thread: le.Uint32(s.head[headIn+32:])}
 	if t.Spawn(w) != nil {
-		s.fiber.SetCanceled() // no fiber is free to find out: then rather end a wait too many
+		w.end(t) // no fiber is free to find out: then rather end a wait too many
 	}
 }
 
-// watcher asks for the signals of a thread as long as its request runs.
+// watcher asks for the signals of a thread as long as its request is here.
 type watcher struct {
 	col    *column
-	slot   *slot
 	unique uint64
 	thread uint32
 	found  bool
@@ -64,17 +66,28 @@ type watcher struct {
 
 // Run is its fiber.
 func (w *watcher) Run(f *engine.Fiber) {
-	for w.col.running[w.unique] == w.slot {
+	for w.col.has(w.unique) {
 		f.Reactor().Offload(f, func() { w.found = wantsToStop(w.thread) })
-		if w.col.running[w.unique] != w.slot {
-			return
-		}
-		if w.found {
-			w.slot.fiber.SetCanceled()
+		if w.found && w.end(f.Turn()) {
 			return
 		}
 		f.Sleep(interruptPollNs)
 	}
+}
+
+func (c *column) has(unique uint64) bool {
+	return c.running[unique] != nil || c.findParked(unique) >= 0
+}
+
+// end ends the wait of the request, running or put aside; false: not now.
+func (w *watcher) end(t *engine.Turn) bool {
+	c := w.col
+	if s := c.running[w.unique]; s != nil {
+		s.fiber.SetCanceled()
+		return true
+	}
+	i := c.findParked(w.unique)
+	return i < 0 || c.refuse(t, i, unix.EINTR)
 }
 
 // wantsToStop tells whether a thread has such a signal waiting. One that can't be seen (gone, or hidden from us) counts as stopping.

@@ -356,7 +356,51 @@ func TestInterrupt(t *testing.T) {
 	}
 }
 
+// More requests wait than a /dev/fuse mount has slots: others still get through the door, one of those put aside can be stopped, and when the
+// wait is over all are served.
+func TestParked(t *testing.T) {
+	stuck := &stuckFS{FS: nullfs.New(true, 0)}
+	w := mountRaw(t, fuse.Options{Transport: fuse.TransportDev, QueueDepth: 2}, 1, func(_ int, r *engine.Reactor) raw.RawFileSystem { return &stuckColumn{stuckFS: stuck, r: r} })
+	start := func(i int) *exec.Cmd {
+		cmd := exec.Command("dd", "if=/dev/zero", fmt.Sprintf("of=%s/%d/f", w.dir, i), "bs=4096", "count=1", "conv=fsync", "status=none")
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		return cmd
+	}
+	child(t, "ten directories", w.dir) // in one, the creations would wait for each other
+	first := start(0)
+	stuck.wait(t) // one slot waits, the other reads
+	var others []*exec.Cmd
+	for i := 1; i < 10; i++ {
+		others = append(others, start(i))
+	}
+	for w.conn.Stats().Parked < 9 {
+		unix.Poll(nil, 1)
+	}
+	if err := others[4].Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if err := others[4].Wait(); err == nil {
+		t.Error("the killed one ended well")
+	}
+	stuck.release(t)
+	for i, cmd := range append(slices.Delete(others, 4, 5), first) {
+		if err := cmd.Wait(); err != nil {
+			t.Errorf("%d: %v", i, err)
+		}
+	}
+}
+
 func init() {
+	children["ten directories"] = func(dir string) error {
+		for i := range 10 {
+			if err := os.Mkdir(filepath.Join(dir, fmt.Sprint(i)), 0o700); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
 	children["stucksync"] = func(dir string) error {
 		f, err := os.Create(filepath.Join(dir, "stuck"))
 		if err != nil {
