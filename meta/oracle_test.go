@@ -95,3 +95,13 @@ func (o *oracle) dumpAt(txn uint64) (string, error) {
 	o.dumps[i] = d
 	return d, err
 }
+
+// forgetAfter goes back to the state after transaction txn.
+func (o *oracle) forgetAfter(txn uint64) {
+	i := sort.Search(len(o.txns), func(i int) bool { return o.txns[i] > txn })
+	for n := i; n < len(o.txns); n++ {
+		delete(o.dumps, n)
+	}
+	o.txns, o.states = o.txns[:i], o.states[:i]
+	o.fake.now = o.states[i-1].Clone()
+}

@@ -80,8 +80,7 @@ func (o *operation) resize(i *node, size uint64) error {
 	}
 	if rest {
 		i.Size = min(i.Size, uint64(i.Stripes)*uint64(o.s.fs.StripeSize))
-		o.touch(i, true)
-		o.again = true
+		o.goOn(i)
 		return nil
 	}
 	if i.Size = size; size == 0 {
@@ -89,6 +88,12 @@ func (o *operation) resize(i *node, size uint64) error {
 		i.Blocks = 0
 	}
 	return nil
+}
+
+// goOn ends one step of several. The version grows with the last one only: a replay may need other steps, and must end with the same.
+func (o *operation) goOn(i *node) {
+	i.Mtime, i.Ctime = o.nowNs, o.nowNs
+	i.dirty, o.again = true, true
 }
 
 // cut removes the bytes from size on, the last ones first: at most max objects of them, and a bounded number of places where an object might be
@@ -192,8 +197,8 @@ func (o *operation) punch(i *node, off, end uint64) error {
 	end = min(end, uint64(i.Stripes)*stripe)
 	for n := uint32(0); off < end; n++ {
 		if n == o.stripesAtOnce(stepStripesMax) {
-			o.pos, o.again = off, true
-			o.touch(i, true)
+			o.pos = off
+			o.goOn(i)
 			return nil
 		}
 		next := min(end, off-off%stripe+stripe)
