@@ -158,16 +158,20 @@ func (l *life) makeCollections() error {
 	})
 }
 
+// spawn starts a fiber of the workload.
+func (l *life) spawn(fn func(f *engine.Fiber)) error {
+	l.left++
+	return l.w.Go(l.r, func(f *engine.Fiber) {
+		defer func() { l.left-- }()
+		fn(f)
+	})
+}
+
 // work starts the fibers of the workload; the world must be run until done.
 func (l *life) work() error {
 	for range l.p.fibers {
-		l.left++
-		if err := l.w.Go(l.r, func(f *engine.Fiber) {
-			defer func() { l.left-- }()
-			for n := 0; n < l.p.txns && l.bad == nil; n++ {
-				if !l.oneStep(f) {
-					return
-				}
+		if err := l.spawn(func(f *engine.Fiber) {
+			for n := 0; n < l.p.txns && l.bad == nil && l.oneStep(f); n++ {
 			}
 		}); err != nil {
 			return err
