@@ -113,6 +113,9 @@ func (fs *FS) call(f *engine.Fiber, o *op, data, dst []byte) record.Status {
 
 // StatusOf sorts the errors of a Caller.
 func StatusOf(err error) record.Status {
+	if s, ok := err.(record.Status); ok {
+		return s
+	}
 	var s record.Status
 	switch {
 	case err == nil:
