@@ -94,6 +94,10 @@ func (v *files) opened(out *fuse.OpenOut, keep bool) {
 
 // Release gives an open back.
 func (v *files) Release(_ <-chan struct{}, in *fuse.ReleaseIn) {
+	if in.Fh == fileHandle(v.index) {
+		v.fs.Release(v.fiber(), record.Ino(in.NodeId))
+		return
+	}
 	v.at(in.Fh, func(f *engine.Fiber, w *files) record.Status { return w.fs.Release(f, record.Ino(in.NodeId)) })
 }
 

@@ -43,7 +43,7 @@ func (v *files) entry(found *client.Found, out *fuse.EntryOut) {
 		out.SetEntryTimeout(keep)
 	}
 	attr(a, &out.Attr)
-	v.known.add(uint64(a.Ino), 1)
+	v.known.add(uint64(a.Ino), a.Flags&record.AttrXattr == 0)
 }
 
 func attr(a *record.Attr, out *fuse.Attr) {

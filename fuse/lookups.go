@@ -8,33 +8,44 @@ import (
 // whichever column reads /dev/fuse: what it does not have itself it passes on. So the columns together know every node that the kernel
 // may hold, without sharing a table. Owned by the loop.
 type lookups struct {
-	counts map[uint64]uint64
+	nodes map[uint64]lookup
 }
 
-func (l *lookups) add(node, n uint64) {
-	if l.counts == nil {
-		l.counts = make(map[uint64]uint64)
+type lookup struct {
+	count uint64
+	plain bool // it had no extended attributes when it was seen last
+}
+
+// add counts one more reference.
+func (l *lookups) add(node uint64, plain bool) {
+	if l.nodes == nil {
+		l.nodes = make(map[uint64]lookup)
 	}
-	l.counts[node] += n
+	l.nodes[node] = lookup{count: l.nodes[node].count + 1, plain: plain}
 }
 
 // take subtracts up to n and returns what is left of n.
 func (l *lookups) take(node, n uint64) uint64 {
-	have := l.counts[node]
-	if have > n {
-		l.counts[node] = have - n
+	have, ok := l.nodes[node]
+	if have.count > n {
+		have.count -= n
+		l.nodes[node] = have
 		return 0
 	}
-	if have > 0 {
-		delete(l.counts, node)
+	if ok {
+		delete(l.nodes, node)
 	}
-	return n - have
+	return n - have.count
 }
 
-// nodes appends all that are held; their order means nothing.
-func (l *lookups) nodes(list []uint64) []uint64 {
-	for node := range l.counts {
+// plain tells whether a node is known to have no extended attributes.
+func (l *lookups) plain(node uint64) bool { return l.nodes[node].plain }
+
+// drop appends all nodes that are held, in no order, and forgets what was known of them.
+func (l *lookups) drop(list []uint64) []uint64 {
+	for node, have := range l.nodes {
 		list = append(list, node)
+		l.nodes[node] = lookup{count: have.count}
 	}
 	return list
 }

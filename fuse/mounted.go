@@ -2,6 +2,7 @@ package fuse
 
 import (
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -14,8 +15,9 @@ import (
 type Mounted struct {
 	*Connection
 	mount   *client.Mount
-	columns []*files // immutable once mounted
-	names   bool     // the kernel may keep names, because they can all be taken back
+	columns []*files    // immutable once mounted
+	names   bool        // the kernel may keep names, because they can all be taken back
+	capable atomic.Bool // a file capability was set through this mount
 	log     *slog.Logger
 }
 
@@ -56,7 +58,7 @@ func (v *files) attached(c *Connection) {
 func (m *Mounted) Drop(f *engine.Fiber) error {
 	var nodes []uint64
 	for _, v := range m.columns {
-		if err := engine.CallOn(f, v.reactor, func(*engine.Fiber) { nodes = v.known.nodes(nodes) }); err != nil {
+		if err := engine.CallOn(f, v.reactor, func(*engine.Fiber) { nodes = v.known.drop(nodes) }); err != nil {
 			return err
 		}
 	}

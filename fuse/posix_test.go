@@ -182,6 +182,12 @@ func xattrs(dir string) error {
 		expect("big", unix.Setxattr(p, "user.big", big, 0), nil), expect("big size", get("user.big", buf), len(big)), expect("acl", get("system.posix_acl_access", buf), unix.EOPNOTSUPP)); err != nil {
 		return err
 	}
+	// A capability is seen as soon as it is set, although the kernel was told before that there is none; and a write takes it away.
+	caps := []byte{1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0} // revision 2, effective: CAP_NET_BIND_SERVICE
+	if err := errors.Join(expect("no capability", get("security.capability", buf), unix.ENODATA), expect("set capability", unix.Setxattr(p, "security.capability", caps, 0), nil),
+		expect("capability", get("security.capability", buf), len(caps)), expect("write", os.WriteFile(p, []byte("x"), 0), nil), expect("taken away", get("security.capability", buf), unix.ENODATA)); err != nil {
+		return err
+	}
 	n, err := unix.Listxattr(p, buf)
 	if err != nil {
 		return err
