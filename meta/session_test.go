@@ -9,41 +9,46 @@ import (
 	"basalt/netio"
 )
 
+// change is a request that changes something; changes makes what they need and lists one of each kind.
+type change struct {
+	q    record.Request
+	data []byte
+}
+
+const changesCount = 13
+
+func changes(c *wire) []change {
+	d := c.ask(record.OK, record.Request{Op: record.OpMkdir, Dir: root, Name: name("d")}, nil).Attr.Ino
+	f := c.ask(record.OK, create(d, "f", 0), nil).Attr.Ino
+	c.ask(record.OK, record.Request{Op: record.OpWrite, Ino: f}, []byte("0123"))
+	c.ask(record.OK, create(d, "victim", record.FlagNoOpen), nil)
+	c.ask(record.OK, record.Request{Op: record.OpMkdir, Dir: d, Name: name("empty")}, nil)
+	c.ask(record.OK, record.Request{Op: record.OpSetXattr, Ino: f, Name: name("user.x"), Value: name("v")}, nil)
+	return []change{
+		{create(d, "new", record.FlagExcl), nil},
+		{record.Request{Op: record.OpMkdir, Dir: d, Name: name("dir")}, nil},
+		{record.Request{Op: record.OpSymlink, Dir: d, Name: name("sym"), Value: name("t")}, nil},
+		{record.Request{Op: record.OpMknod, Dir: d, Name: name("fifo"), Mode: record.ModeFifo}, nil},
+		{record.Request{Op: record.OpLink, Ino: f, Dir: d, Name: name("hard")}, nil},
+		{unlink(d, "victim"), nil},
+		{rmdir(d, "empty"), nil},
+		{rename(d, "f", root, "g", record.FlagNoReplace), nil},
+		{record.Request{Op: record.OpWrite, Ino: f, Flags: record.FlagAppend}, []byte("45")},
+		{truncate(f, 3), nil},
+		{fallocate(f, 0, 100, 0), nil},
+		{record.Request{Op: record.OpSetXattr, Ino: f, Name: name("user.y"), Flags: record.FlagCreate}, nil},
+		{record.Request{Op: record.OpRemoveXattr, Ino: f, Name: name("user.x")}, nil},
+	}
+}
+
 // A request whose answer was lost is asked again, with the same number, and gets the first answer: in the same life of the server, in the next
 // one if it was committed, and done anew if it was not.
 func TestRepeatedRequestGetsTheFirstAnswer(t *testing.T) {
-	type made struct {
-		q    record.Request
-		data []byte
-	}
-	prepare := func(c *wire) []made {
-		d := c.ask(record.OK, record.Request{Op: record.OpMkdir, Dir: root, Name: name("d")}, nil).Attr.Ino
-		f := c.ask(record.OK, create(d, "f", 0), nil).Attr.Ino
-		c.ask(record.OK, record.Request{Op: record.OpWrite, Ino: f}, []byte("0123"))
-		c.ask(record.OK, create(d, "victim", record.FlagNoOpen), nil)
-		c.ask(record.OK, record.Request{Op: record.OpMkdir, Dir: d, Name: name("empty")}, nil)
-		c.ask(record.OK, record.Request{Op: record.OpSetXattr, Ino: f, Name: name("user.x"), Value: name("v")}, nil)
-		return []made{
-			{create(d, "new", record.FlagExcl), nil},
-			{record.Request{Op: record.OpMkdir, Dir: d, Name: name("dir")}, nil},
-			{record.Request{Op: record.OpSymlink, Dir: d, Name: name("sym"), Value: name("t")}, nil},
-			{record.Request{Op: record.OpMknod, Dir: d, Name: name("fifo"), Mode: record.ModeFifo}, nil},
-			{record.Request{Op: record.OpLink, Ino: f, Dir: d, Name: name("hard")}, nil},
-			{unlink(d, "victim"), nil},
-			{rmdir(d, "empty"), nil},
-			{rename(d, "f", root, "g", record.FlagNoReplace), nil},
-			{record.Request{Op: record.OpWrite, Ino: f, Flags: record.FlagAppend}, []byte("45")},
-			{truncate(f, 3), nil},
-			{fallocate(f, 0, 100, 0), nil},
-			{record.Request{Op: record.OpSetXattr, Ino: f, Name: name("user.y"), Flags: record.FlagCreate}, nil},
-			{record.Request{Op: record.OpRemoveXattr, Ino: f, Name: name("user.x")}, nil},
-		}
-	}
-	for i := range 13 {
+	for i := range changesCount {
 		for _, when := range []string{"same life", "next life, committed", "next life, lost"} {
 			h := newWireHouse(t, 40)
 			c := h.wire(1, 1)
-			m := prepare(c)[i]
+			m := changes(c)[i]
 			h.commitAll()
 			c.kept = nil
 			reqid, first := c.send(m.q, m.data)
