@@ -1,6 +1,7 @@
 package meta
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -135,6 +136,28 @@ func (e *estate) check(orphans int) error {
 		}
 		return nil
 	})
+}
+
+// lookAtIt runs the checker on the disk as it is, as an offline check does: mounted read-only, the journal replayed in memory.
+func (e *estate) lookAtIt() error {
+	opt := e.opt
+	opt.ReadOnly = true
+	volatile := e.disk.Volatile()
+	err := e.do(func(f *engine.Fiber) error {
+		s, _, err := storage.Mount(f, e.h, 0, opt)
+		if err != nil {
+			return err
+		}
+		rep, err := Check(f, s)
+		if err == nil && len(rep.Problems) > 0 {
+			err = fmt.Errorf("%d problems, the first: %v", len(rep.Problems), rep.Problems[0])
+		}
+		return errors.Join(err, s.Unmount(f))
+	})
+	if err == nil && e.disk.Volatile() != volatile {
+		err = errors.New("it wrote something")
+	}
+	return err
 }
 
 func (e *estate) dump() (d string, err error) {
@@ -322,6 +345,11 @@ func surviveCut(c *powerCut, know func(txn uint64) string, seed uint64) error {
 	defer e.w.Close()
 	if err := e.fsck(); err != nil {
 		return fmt.Errorf("fsck: %w", err)
+	}
+	if seed%4 == 0 {
+		if err := e.lookAtIt(); err != nil {
+			return fmt.Errorf("read-only check: %w", err)
+		}
 	}
 	if err := e.mount(); err != nil {
 		return fmt.Errorf("mount: %w", err)
