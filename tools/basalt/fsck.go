@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"basalt/meta"
 	"basalt/storage"
 	"basalt/tools/node"
 	"basalt/tools/outcome"
@@ -15,15 +16,20 @@ func fsckCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "fsck DEVICE",
 		Short: "Check a store, read-only, while no node runs on it",
-		Long:  "fsck replays the journal in memory and checks that every block is reachable once, free, or waiting, and that every checksum is right. Exit code 0: clean; 4: damage.",
+		Long:  "fsck replays the journal in memory and checks that every block is reachable once, free, or waiting, and that every checksum is right; then that names, inodes, links and data of the file system agree. Exit code 0: clean; 4: damage.",
 		Args:  exactly(1, "a block device or an image file"),
 		RunE: func(c *cobra.Command, args []string) error {
-			report, err := node.Check(args[0])
+			report, names, err := node.Check(args[0])
 			if err != nil {
 				return err
 			}
 			printReport(c.OutOrStdout(), report)
-			if n := len(report.Findings) + report.More; n > 0 {
+			n := len(report.Findings) + report.More
+			if names != nil {
+				printNames(c.OutOrStdout(), names)
+				n += len(names.Problems) + names.More
+			}
+			if n > 0 {
 				return outcome.New(outcome.Damage, "%s is damaged: %d findings", args[0], n)
 			}
 			return nil
@@ -52,6 +58,19 @@ func printReport(out io.Writer, r *storage.FsckReport) {
 		fmt.Fprintf(out, "and %d more\n", r.More)
 	}
 	if len(r.Findings) == 0 {
+		fmt.Fprintln(out, "store: clean")
+	}
+}
+
+func printNames(out io.Writer, r *meta.Report) {
+	fmt.Fprintf(out, "%d inodes, %d directories, %d names, %d bytes in files, %d inodes without names, %d sessions\n", r.Inodes, r.Dirs, r.Names, r.Bytes, r.Orphans, r.Sessions)
+	for _, problem := range r.Problems {
+		fmt.Fprintf(out, "DAMAGE %v\n", problem)
+	}
+	if r.More > 0 {
+		fmt.Fprintf(out, "and %d more\n", r.More)
+	}
+	if len(r.Problems) == 0 {
 		fmt.Fprintln(out, "clean")
 	}
 }

@@ -104,23 +104,29 @@ func makeStore(f *engine.Fiber, dev *device.Device, cfg FormatConfig) error {
 	return errors.Join(err, store.Unmount(f))
 }
 
-// Check is the offline check: read-only, the journal replayed in memory.
-func Check(path string) (*storage.FsckReport, error) {
+// Check is the offline check, read-only, the journal replayed in memory: of the store, and if that is sound of the namespace on it.
+func Check(path string) (store *storage.FsckReport, names *meta.Report, err error) {
 	dev, err := openDevice(path, true)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var report *storage.FsckReport
-	err = briefly(func(f *engine.Fiber) error {
+	err = briefly(func(f *engine.Fiber) (err error) {
 		h, err := dev.Attach(f.Turn())
 		if err != nil {
 			return err
 		}
 		defer h.Detach(f.Turn())
-		report, err = storage.Fsck(f, h, 0, storage.Options{})
-		return err
+		if store, err = storage.Fsck(f, h, 0, storage.Options{}); err != nil || len(store.Findings) > 0 {
+			return err
+		}
+		s, _, err := storage.Mount(f, h, 0, storage.Options{ReadOnly: true})
+		if err != nil {
+			return err
+		}
+		names, err = meta.Check(f, s)
+		return errors.Join(err, s.Unmount(f))
 	})
-	return report, errors.Join(err, dev.Close())
+	return store, names, errors.Join(err, dev.Close())
 }
 
 // briefly runs fn on a column that exists only for it.
