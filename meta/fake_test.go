@@ -81,6 +81,10 @@ func (s *fakeStore) Update(f *engine.Fiber, o *operation) (storage.Seq, error) {
 		return 0, s.refuse
 	}
 	tx, err := s.run(f, func(tx *fakeTx) error { return o.run(tx) })
+	if err == nil && s.missOneIn > 0 && s.rng.IntN(4) == 0 { // it did not fit and has to be decided again, later
+		f.Yield()
+		tx, err = s.run(f, func(tx *fakeTx) error { return o.run(tx) })
+	}
 	if err != nil {
 		return 0, err
 	}

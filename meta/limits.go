@@ -5,7 +5,7 @@ import "basalt/meta/record"
 // Bounds of one shard. What an operator may want to change is in Options; the rest is fixed here.
 const (
 	stepStripesMax   = 256  // objects that one transaction cuts off; a longer cut takes several, each leaving a shorter file
-	absentPerObject  = 16   // and for each of them, places where it looks in vain
+	stepLooksMax     = 1024 // places of objects that it looks at: a sparse file has none in most
 	unlinkStripesMax = 16   // objects that an unlink removes itself; a longer file becomes an orphan for the reaper
 	counterBlock     = 4096 // inode numbers reserved at once in a group: a restart skips the rest
 	inodesMax        = 6    // inodes that one operation touches: rename has two directories and two entries

@@ -96,13 +96,12 @@ func (o *operation) goOn(i *node) {
 	i.dirty, o.again = true, true
 }
 
-// cut removes the bytes from size on, the last ones first: at most max objects of them, and a bounded number of places where an object might be
-// (a sparse file has none in most). rest tells that it has to go on.
+// cut removes the bytes from size on, the last ones first: at most max objects of them. rest tells that it has to go on.
 func (o *operation) cut(i *node, size uint64, max uint32) (rest bool, err error) {
 	stripe := uint64(o.s.fs.StripeSize)
 	keep := uint32((size + stripe - 1) / stripe)
 	for n, looked := uint32(0), uint32(0); i.Stripes > keep; looked++ {
-		if n == max || looked == max*absentPerObject {
+		if n == max || looked == stepLooksMax {
 			return true, nil
 		}
 		was, err := o.remove(i, i.Stripes-1)
@@ -195,16 +194,21 @@ func (o *operation) punch(i *node, off, end uint64) error {
 	}
 	stripe := uint64(o.s.fs.StripeSize)
 	end = min(end, uint64(i.Stripes)*stripe)
-	for n := uint32(0); off < end; n++ {
-		if n == o.stripesAtOnce(stepStripesMax) {
+	removed := uint32(0)
+	for n := 0; off < end; n++ {
+		if n == stepLooksMax || removed == o.stripesAtOnce(stepStripesMax) {
 			o.pos = off
 			o.goOn(i)
 			return nil
 		}
 		next := min(end, off-off%stripe+stripe)
 		if next-off == stripe {
-			if _, err := o.remove(i, uint32(off/stripe)); err != nil {
+			was, err := o.remove(i, uint32(off/stripe))
+			if err != nil {
 				return err
+			}
+			if was {
+				removed++
 			}
 		} else if err := o.punchObject(i, off, next); err != nil {
 			return err

@@ -3,6 +3,7 @@ package client
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"basalt/engine"
 	"basalt/meta/record"
@@ -59,13 +60,24 @@ func (s *Session) Close(f *engine.Fiber) {
 	s.up.WakeAll(f.Turn())
 }
 
+// patience is how long WELCOME may take. A server that has restarted first waits a lease for the mounts it knew, before it lets in others: so the
+// first time, when nobody waits for us, ours is longer than two leases.
+func (s *Session) patience() time.Duration {
+	if !s.everUp {
+		return firstPatience
+	}
+	return 0 // netio's
+}
+
+const firstPatience = 75 * time.Second
+
 const leaveMs = 2000 // an unmount does not wait longer for a server that does not answer
 
 // connect makes one attempt.
 func (s *Session) connect(f *engine.Fiber) error {
 	hello := record.Hello{Version: record.Version, WantCache: !s.cfg.NoCache, Mount: s.mount.id, Session: s.id, LastTxn: s.lastTxn, Client: []byte(s.cfg.Client)}
 	link, err := s.cfg.Dial(f, netio.LinkConfig{
-		Network: s.cfg.Network, Address: s.cfg.Address, Shard: s.cfg.Shard, Hello: hello.Append(nil), Limits: s.cfg.Limits,
+		Network: s.cfg.Network, Address: s.cfg.Address, Shard: s.cfg.Shard, Hello: hello.Append(nil), Limits: s.cfg.Limits, Timeout: s.patience(),
 		OnNotice: s.notice, OnDown: s.down,
 	})
 	if err != nil {
@@ -79,8 +91,12 @@ func (s *Session) connect(f *engine.Fiber) error {
 		link.Close(f.Turn())
 		return err
 	}
+	if s.closed {
+		link.Close(f.Turn())
+	}
 	if s.link != link || !link.Up() {
-		return netio.ErrLinkDown // lost while it was being greeted
+		s.link = nil
+		return netio.ErrLinkDown // lost, or no longer wanted, while it was being greeted
 	}
 	s.everUp, s.serving, s.lastErr = true, true, ""
 	s.stats.Connects++

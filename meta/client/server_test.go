@@ -33,8 +33,9 @@ type standIn struct {
 	dropReplies   int // so many answers get lost, with the connection
 	recalled      int
 	left          bool
-	stale         int  // requests that arrived twice
-	stall         bool // holds REPLAYDONE back and loses the connection instead
+	stale         int   // requests that arrived twice
+	attachNs      int64 // how long it lets a session wait for its WELCOME
+	stall         bool  // holds REPLAYDONE back and loses the connection instead
 	doneSeen      bool
 }
 
@@ -92,11 +93,12 @@ func (s *standIn) kill() { s.w.Crash(s.r); s.r = nil }
 func (s *standIn) commit() { s.durable, s.committed = s.live.clone(), s.txn }
 
 // Attach welcomes the one session.
-func (s *standIn) Attach(_ *engine.Fiber, c *netio.Conn, hello []byte) ([]byte, error) {
+func (s *standIn) Attach(f *engine.Fiber, c *netio.Conn, hello []byte) ([]byte, error) {
 	var h record.Hello
 	if err := h.Decode(hello); err != nil {
 		return nil, err
 	}
+	f.Sleep(s.attachNs)
 	s.conn = c
 	w := record.Welcome{Version: record.Version, FS: [16]byte{1}, Incarnation: s.incarnation, Committed: s.committed, Groups: 1,
 		StripeSize: record.StripeSize, InlineMax: record.InlineMax, LeaseMs: 30_000}

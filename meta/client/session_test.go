@@ -330,6 +330,24 @@ func TestRecall(t *testing.T) {
 	}
 }
 
+// A server that has restarted waits a lease for those it knew before it welcomes others: the first connection has that patience.
+func TestPatience(t *testing.T) {
+	b := newBench(t, 8, SessionConfig{})
+	b.s.attachNs = 65e9
+	second := NewMount([16]byte{8})
+	b.do(func(f *engine.Fiber) {
+		fs, sess, err := second.Connect(f, SessionConfig{Dial: b.dial})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var found Found
+		if s := fs.Lookup(f, 1, "x", &found); s != record.NotFound {
+			t.Error(s)
+		}
+		sess.Close(f)
+	})
+}
+
 // Leaving tells the server, and whoever waits.
 func TestClose(t *testing.T) {
 	b := newBench(t, 7, SessionConfig{})
