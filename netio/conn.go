@@ -243,6 +243,10 @@ func (c *Conn) checkTime(t *engine.Turn) {
 		c.finishWith(t, CodeTimeout, errNoHello)
 		return
 	}
+	if c.phase == phaseAttaching { // nothing is received now, and before WELCOME the peer takes no PING
+		c.heardAt = t.Now()
+		return
+	}
 	slow := c.sending
 	if !c.watch(t) {
 		if slow {
