@@ -152,13 +152,14 @@ func (s *Store) supersede(e Extent) {
 	g.split += 2 * (format.WritePieceBytes + 4) // a cut makes at most two pieces of one more than there were
 }
 
-// pendingBlock is the content of a block that an open or a sealed group still has in memory.
+// pendingBlock is the content of a block that an open or a sealed group still has in memory. A block that was superseded inside a group that
+// is sealed by now is not that group's any more: whoever took it since has its content.
 func (s *Store) pendingBlock(b BlockNo) ([]byte, bool) {
 	if r, i, ok := s.open.table.find(b); ok {
 		return r.block(i), true
 	}
 	for _, g := range s.sealed {
-		if r, i, ok := g.table.find(b); ok {
+		if r, i, ok := g.table.find(b); ok && !r.isDead(i) {
 			return r.block(i), true
 		}
 	}

@@ -75,9 +75,20 @@ func (t *runTable) find(b BlockNo) (*run, BlockCount, bool) {
 	return r, BlockCount(b - r.ext.Start), true
 }
 
-// gap is how many of the n blocks from b on lie before the next run of the table. b itself is in none.
+// gap is how many of the n blocks from b on are not the table's: they lie before the next run, and if b is a superseded block of a run,
+// before the next one that is not. b itself is none that the table has to write.
 func (t *runTable) gap(b BlockNo, n BlockCount) BlockCount {
-	if i := t.place(b) + 1; i < len(t.sorted) {
+	i := t.place(b)
+	if i >= 0 {
+		r := &t.runs[t.sorted[i]]
+		for k := b - r.ext.Start; k < BlockNo(r.used); k++ {
+			if !r.isDead(BlockCount(k)) {
+				n = min(n, BlockCount(min(r.ext.Start+k-b, BlockNo(n))))
+				break
+			}
+		}
+	}
+	if i++; i < len(t.sorted) {
 		n = min(n, BlockCount(min(t.runs[t.sorted[i]].ext.Start-b, BlockNo(n))))
 	}
 	return n

@@ -250,7 +250,10 @@ func (l *life) readObject(f *engine.Fiber, c int, name string) error {
 	if l.rng.IntN(2) == 0 {
 		off = l.rng.IntN(objectMax)
 	}
-	p := a.Bytes(buf)[:1+l.rng.IntN(64<<10)]
+	return l.readAt(f, c, name, off, a.Bytes(buf)[:1+l.rng.IntN(64<<10)])
+}
+
+func (l *life) readAt(f *engine.Fiber, c int, name string, off int, p []byte) error {
 	from := uint64(l.s.Applied())
 	n, err := l.s.Read(f, storage.Coll(c), []byte(name), uint64(off), p)
 	to := uint64(l.s.Applied())

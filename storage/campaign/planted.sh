@@ -9,7 +9,7 @@ for bug in planted_reuse planted_noflush planted_nocrc; do
 		echo "$bug: NOT seen by the campaign"
 		blind=1
 	elif echo "$out" | grep -q '^--- FAIL'; then
-		echo "$bug: seen: $(echo "$out" | grep -m1 -E 'cut [0-9]+ |seed [0-9]+: |rot ')"
+		echo "$bug: seen: $(echo "$out" | grep -v 'power cuts' | grep -m1 -E 'cut [0-9]+ |seed [0-9]+: ')"
 	else
 		echo "$bug: the suite did not run:"
 		echo "$out" | head -20
