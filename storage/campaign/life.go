@@ -28,6 +28,7 @@ type plan struct {
 	actions int // of a transaction, at most
 	swarm   bool
 	patchy  bool
+	crowded bool // the device is nearly full, and what is free lies in small pieces
 	cramped bool // records so small that some transactions are refused
 	faults  sim.Faults
 	damaged bool // the device damages what it holds: a CorruptError is what is wanted then
@@ -193,7 +194,14 @@ func (l *life) oneStep(f *engine.Fiber) bool {
 	case n < 3:
 		return l.judge(l.readObject(f, 1+l.rng.IntN(colls), fmt.Sprintf("o%d", l.rng.IntN(objectCount))))
 	}
-	return l.judge(l.update(f, l.src.txn()))
+	t := l.src.txn()
+	if !l.judge(l.update(f, t)) {
+		return false
+	}
+	if a := &t[0]; a.isObject() && l.rng.IntN(3) == 0 {
+		return l.judge(l.readObject(f, a.coll, a.name))
+	}
+	return true
 }
 
 func (l *life) update(f *engine.Fiber, t []action) error {
@@ -246,11 +254,10 @@ func (l *life) readObject(f *engine.Fiber, c int, name string) error {
 		return nil // a busy moment
 	}
 	defer a.Put(buf)
-	off := l.rng.IntN(objectMax) &^ (pageSize - 1)
-	if l.rng.IntN(2) == 0 {
-		off = l.rng.IntN(objectMax)
+	if l.rng.IntN(3) == 0 {
+		return l.readAt(f, c, name, l.rng.IntN(objectMax/2), a.Bytes(buf)[:1+l.rng.IntN(64<<10)])
 	}
-	return l.readAt(f, c, name, off, a.Bytes(buf)[:1+l.rng.IntN(64<<10)])
+	return l.readAt(f, c, name, l.rng.IntN(3)*(32<<10), a.Bytes(buf))
 }
 
 func (l *life) readAt(f *engine.Fiber, c int, name string, off int, p []byte) error {
@@ -426,6 +433,20 @@ func (l *life) empty() error {
 			}
 		}
 		return l.update(f, []action{{kind: recreate, coll: 2}, {kind: delRange, coll: 3, name: "k000", hi: "k050"}})
+	})
+}
+
+// thinOut removes a part of what fillUp wrote, so that what is free lies in small pieces.
+func (l *life) thinOut() error {
+	return l.do(func(f *engine.Fiber) error {
+		for i, n := range l.m.objects.names {
+			if n[1] == 'f' && i%3 == 0 {
+				if err := l.update(f, []action{{kind: remove, coll: int(n[0]), name: n[1:]}}); err != nil {
+					return err
+				}
+			}
+		}
+		return l.s.Checkpoint(f)
 	})
 }
 

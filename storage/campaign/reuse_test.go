@@ -148,17 +148,3 @@ func rewriters(seed uint64) (*life, error) {
 	}
 	return l, l.w.Run(l.done)
 }
-
-// thinOut removes a part of what fillUp wrote, so that what is free lies in small pieces.
-func (l *life) thinOut() error {
-	return l.do(func(f *engine.Fiber) error {
-		for i, n := range l.m.objects.names {
-			if n[1] == 'f' && i%3 == 0 {
-				if err := l.update(f, []action{{kind: remove, coll: int(n[0]), name: n[1:]}}); err != nil {
-					return err
-				}
-			}
-		}
-		return l.s.Checkpoint(f)
-	})
-}

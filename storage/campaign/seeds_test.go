@@ -115,6 +115,8 @@ func drawPlan(r *rand.Rand, seed uint64) plan {
 		p.cramp()
 	case 1:
 		p.patchy, p.journal, p.opt.DeltaBytesMax, p.txns = true, 1<<20, 4<<20, 120
+	case 2:
+		p.crowded, p.disk, p.opt.RunBlocks = true, 4<<20, 4
 	}
 	return p
 }
@@ -186,6 +188,11 @@ func (l *life) live(r *rand.Rand, first bool, reported, applied uint64, sum *tal
 		}
 		if err := l.makeCollections(); err != nil {
 			return fmt.Errorf("collections: %w", err)
+		}
+		if l.p.crowded {
+			if err := errors.Join(l.fillUp(), l.bad, l.thinOut()); err != nil {
+				return fmt.Errorf("filling: %w", err)
+			}
 		}
 	} else if err := l.recover(r, reported, applied, sum); err != nil {
 		return err

@@ -57,6 +57,14 @@ type action struct {
 	data   []byte
 }
 
+func (a *action) isObject() bool {
+	switch a.kind {
+	case write, writeBlocks, writeFar, patch, truncate, punch, punchFar, setAttr, stat:
+		return true
+	}
+	return false
+}
+
 // source draws transactions.
 type source struct {
 	rng   *rand.Rand
