@@ -3,8 +3,9 @@ package storage
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"math/rand/v2"
-	"sort"
+	"slices"
 	"testing"
 
 	"basalt/engine/arena"
@@ -13,95 +14,102 @@ import (
 // Random puts, deletes and range deletions against a map, each either kept or undone, with clones that must not change.
 func TestLayerAgainstMap(t *testing.T) {
 	for seed := uint64(0); seed < 60; seed++ {
-		rng := rand.New(rand.NewPCG(seed, 1))
 		a, err := arena.New(8 << 20)
 		if err != nil {
 			t.Fatal(err)
 		}
-		l := newLayer(a, 64<<10)
-		model := map[string]string{}
+		m := layerModel{t: t, rng: rand.New(rand.NewPCG(seed, 1)), l: newLayer(a, 64<<10), keys: map[string]string{}}
 		var frozen *layer
-		var frozenModel map[string]string
-		key := func() []byte { return []byte(fmt.Sprintf("k%03d", rng.IntN(200))) }
+		var frozenKeys map[string]string
 		for op := 0; op < 600; op++ {
-			undo := rng.IntN(4) == 0
-			mark := l.slab.mark()
-			switch rng.IntN(8) {
+			switch m.rng.IntN(8) {
 			case 0:
-				lo, hi := key(), key()
-				if bytes.Compare(lo, hi) >= 0 {
-					continue
-				}
-				log, err := l.tombs.add(lo, hi, nil)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if undo {
-					l.tombs.undo(log)
-					l.slab.reset(mark)
-					continue
-				}
-				for k := range model {
-					if k >= string(lo) && k < string(hi) {
-						delete(model, k)
-					}
-				}
+				m.deleteRange()
 			case 1:
-				k := key()
-				now, old, had, err := l.put(k, nil, itemDel, 0, true)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if undo {
-					l.unput(now, old, had)
-					l.slab.reset(mark)
-					continue
-				}
-				delete(model, string(k))
+				m.change(itemDel)
 			case 2:
 				if frozen == nil {
-					frozen, frozenModel = l.clone(), map[string]string{}
-					for k, v := range model {
-						frozenModel[k] = v
-					}
+					frozen, frozenKeys = m.l.clone(), maps.Clone(m.keys)
 				}
 			default:
-				k, v := key(), []byte(fmt.Sprintf("v%d", rng.IntN(1e6)))
-				now, old, had, err := l.put(k, v, itemPut, 0, true)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if undo {
-					l.unput(now, old, had)
-					l.slab.reset(mark)
-					continue
-				}
-				model[string(k)] = string(v)
+				m.change(itemPut)
 			}
-			requireLayer(t, seed, l, model)
+			requireLayer(t, seed, m.l, m.keys)
 		}
 		if frozen != nil {
-			requireLayer(t, seed, frozen, frozenModel)
+			requireLayer(t, seed, frozen, frozenKeys)
 			frozen.release()
 		}
-		l.release()
+		m.l.release()
 		if a.Used() != 0 {
 			t.Fatalf("seed %d: %d bytes of the arena are still taken", seed, a.Used())
 		}
 	}
 }
 
+// layerModel is a layer and the map that it must be like.
+type layerModel struct {
+	t    *testing.T
+	rng  *rand.Rand
+	l    *layer
+	keys map[string]string
+}
+
+func (m *layerModel) key() []byte { return []byte(fmt.Sprintf("k%03d", m.rng.IntN(200))) }
+
+// undo takes a change back in one of four cases.
+func (m *layerModel) undo(mark int, back func()) bool {
+	if m.rng.IntN(4) > 0 {
+		return false
+	}
+	back()
+	m.l.slab.reset(mark)
+	return true
+}
+
+func (m *layerModel) deleteRange() {
+	lo, hi := m.key(), m.key()
+	if bytes.Compare(lo, hi) >= 0 {
+		return
+	}
+	mark := m.l.slab.mark()
+	log, err := m.l.tombs.add(lo, hi, nil)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	if m.undo(mark, func() { m.l.tombs.undo(log) }) {
+		return
+	}
+	maps.DeleteFunc(m.keys, func(k, _ string) bool { return k >= string(lo) && k < string(hi) })
+}
+
+func (m *layerModel) change(what uint8) {
+	k, v := m.key(), []byte(nil)
+	if what == itemPut {
+		v = []byte(fmt.Sprintf("v%d", m.rng.IntN(1e6)))
+	}
+	mark := m.l.slab.mark()
+	now, old, had, err := m.l.put(k, v, what, 0, true)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	if m.undo(mark, func() { m.l.unput(now, old, had) }) {
+		return
+	}
+	if delete(m.keys, string(k)); what == itemPut {
+		m.keys[string(k)] = string(v)
+	}
+}
+
 func requireLayer(t *testing.T, seed uint64, l *layer, model map[string]string) {
 	t.Helper()
-	var keys []string
-	for k := range model {
-		keys = append(keys, k)
+	keys := slices.Sorted(maps.Keys(model))
+	for _, k := range keys {
 		it, ok := l.get([]byte(k))
 		if !ok || it.what != itemPut || string(l.valOf(&it)) != model[k] {
 			t.Fatalf("seed %d: %s: found %v, wanted %q", seed, k, ok, model[k])
 		}
 	}
-	sort.Strings(keys)
 	var c layerCursor
 	i := 0
 	for c.seek(l, []byte("k")); ; c.next() {

@@ -134,7 +134,9 @@ func TestSnapshotOutlivesCheckpoints(t *testing.T) {
 	b.update(func(tx *Tx) error { return tx.CreateCollection(1) })
 	round := func(r int) {
 		for i := range 300 {
-			b.update(func(tx *Tx) error { return tx.Put(1, []byte(fmt.Sprintf("key%04d", i)), []byte(fmt.Sprintf("%d-%d", r, i))) })
+			b.update(func(tx *Tx) error {
+				return tx.Put(1, []byte(fmt.Sprintf("key%04d", i)), []byte(fmt.Sprintf("%d-%d", r, i)))
+			})
 		}
 	}
 	round(0)
