@@ -43,9 +43,11 @@ func BenchmarkMount(b *testing.B) {
 			w := mountRaw(b, fuse.Options{Transport: tr, CacheSymlinks: true}, 2, func(int, *engine.Reactor) raw.RawFileSystem { return null })
 			load(b, w.dir)
 		})
-		b.Run("node-"+string(tr), func(b *testing.B) {
-			load(b, newNode(b).mount("one", tr).dir)
-		})
+		for _, columns := range []int{1, 2} { // with one, the shard serves both queues; with two, the second crosses to it
+			b.Run(fmt.Sprintf("node%d-%s", columns, tr), func(b *testing.B) {
+				load(b, newNode(b).mountOn("one", tr, columns).dir)
+			})
+		}
 	}
 }
 

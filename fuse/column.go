@@ -150,7 +150,9 @@ func (r *retry) Fire(t *engine.Turn) {
 
 // lost counts a slot out whose fetch has failed: normally because the connection is over.
 func (c *column) lost(t *engine.Turn, what string, errno int32) {
-	if !ended(errno) {
+	if ended(errno) {
+		c.conn.over(t, c)
+	} else {
 		c.stats.refused.Add(1)
 		c.conn.log.Error("a FUSE slot is lost", "from", what, "error", unix.Errno(errno))
 	}

@@ -28,6 +28,7 @@ type Connection struct {
 	columns   []*column
 	note      *notifier
 
+	ended atomic.Bool   // the kernel has ended it
 	alive atomic.Int32  // columns that still have slots
 	done  chan struct{} // closed when the last has none
 	mu    sync.Mutex    // one unmount at a time
@@ -155,7 +156,7 @@ func (c *Connection) protocolOptions() *fuse.MountOptions {
 func (c *Connection) assign(columns []Column) {
 	if c.transport == TransportDev {
 		for _, col := range c.columns {
-			col.dev = c.opt.QueueDepth
+			col.dev = max(c.opt.QueueDepth, devDepthMin)
 		}
 		return
 	}

@@ -27,24 +27,57 @@ func (v *files) home(fh uint64) (*files, bool) {
 	return v.mounted.columns[i], true
 }
 
+// crossing is a request's work on another column.
+type crossing struct {
+	to    *files
+	fiber *engine.Fiber // there; owned by that column
+}
+
 // at runs fn on the handle's column.
 func (v *files) at(fh uint64, fn func(f *engine.Fiber, w *files) record.Status) record.Status {
 	w, ok := v.home(fh)
-	if !ok {
-		return record.Stale
-	}
 	f := v.fiber()
-	s := record.Disconnected
+	switch {
+	case !ok:
+		return record.Stale
+	case w == v:
+		return fn(f, v)
+	}
+	x := &crossing{to: w}
+	if v.crossings == nil {
+		v.crossings = make(map[*engine.Fiber]*crossing)
+	}
+	v.crossings[f] = x
+	defer delete(v.crossings, f)
+	canceled, s := f.Canceled(), record.Disconnected
 	err := engine.CallOn(f, w.reactor, func(f2 *engine.Fiber) {
-		if f.Reactor() != f2.Reactor() && f.Canceled() {
+		if canceled {
 			f2.SetCanceled()
 		}
+		x.fiber = f2
 		s = fn(f2, w)
+		x.fiber = nil
 	})
 	if err != nil {
 		return client.StatusOf(err)
 	}
 	return s
+}
+
+// canceled passes the word to where f's work is done.
+func (v *files) canceled(f *engine.Fiber) {
+	if x := v.crossings[f]; x != nil {
+		if err := x.to.reactor.Post(x); err != nil {
+			v.mounted.log.Warn("an interrupt was not passed on", "error", err)
+		}
+	}
+}
+
+// Deliver runs on the other column.
+func (x *crossing) Deliver(*engine.Turn) {
+	if x.fiber != nil {
+		x.fiber.SetCanceled()
+	}
 }
 
 // Create makes and opens a file.

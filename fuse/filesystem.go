@@ -22,7 +22,8 @@ type files struct {
 	index   int
 
 	// owned by the loop
-	known lookups
+	known     lookups
+	crossings map[*engine.Fiber]*crossing // by the fiber that waits here
 }
 
 const generation = 1

@@ -32,6 +32,7 @@ const (
 	maxWriteDefault   = 1 << 20 // bytes of data in one request; the kernel caps it at max_pages_limit pages
 	queueDepthDefault = 32      // slots of one queue: 32 · 1 MiB of payload per column
 	queueDepthMax     = 1024
+	devDepthMin       = 2   // one slot reads, another works
 	devDepthBeside    = 4   // slots of /dev/fuse where queues carry the requests: FORGET and INTERRUPT never wait
 	maxBackground     = 256 // requests the kernel sends without a waiting caller: readahead, direct I/O of several parts
 	payloadMin        = 8 << 10
@@ -39,6 +40,7 @@ const (
 )
 
 const _ = uint(maxWriteDefault - payloadMin)
+const _ = uint(devDepthBeside - devDepthMin)
 const _ = uint(queueDepthMax - queueDepthDefault)
 
 // Transport says how requests travel.

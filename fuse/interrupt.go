@@ -83,11 +83,52 @@ func (c *column) has(unique uint64) bool {
 func (w *watcher) end(t *engine.Turn) bool {
 	c := w.col
 	if s := c.running[w.unique]; s != nil {
-		s.fiber.SetCanceled()
+		c.cancel(s)
 		return true
 	}
 	i := c.findParked(w.unique)
 	return i < 0 || c.refuse(t, i, unix.EINTR)
+}
+
+// over is called when the kernel has ended the connection: nobody waits any more for what still runs, on any column. Without it a request that waits for
+// a node that is away would keep the daemon for ever.
+func (c *Connection) over(t *engine.Turn, from *column) {
+	if c.ended.Swap(true) {
+		return
+	}
+	for _, col := range c.columns {
+		if col == from {
+			col.cancelAll()
+		} else {
+			(&overNote{from: from, to: col}).Fire(t)
+		}
+	}
+}
+
+type overNote struct{ from, to *column }
+
+// Fire sends the note, again and again while the other inbox is full.
+func (n *overNote) Fire(t *engine.Turn) {
+	if n.to.reactor.Post(n) == engine.ErrBusy {
+		t.After(fiberRetryNs, n)
+	}
+}
+
+// Deliver runs on the other column.
+func (n *overNote) Deliver(*engine.Turn) { n.to.cancelAll() }
+
+func (c *column) cancelAll() {
+	for _, s := range c.running {
+		c.cancel(s)
+	}
+}
+
+// cancel tells the fiber of a request, and through the file system those that work for it on other columns.
+func (c *column) cancel(s *slot) {
+	s.fiber.SetCanceled()
+	if v, ok := c.raw.(*files); ok {
+		v.canceled(s.fiber)
+	}
 }
 
 // wantsToStop tells whether a thread has such a signal waiting. One that can't be seen (gone, or hidden from us) counts as stopping.

@@ -123,7 +123,9 @@ type mount struct {
 	log bytes.Buffer
 }
 
-func (n *node) mount(name string, tr fuse.Transport) *mount {
+func (n *node) mount(name string, tr fuse.Transport) *mount { return n.mountOn(name, tr, 2) }
+
+func (n *node) mountOn(name string, tr fuse.Transport, columns int) *mount {
 	t := n.t
 	t.Helper()
 	m := &mount{dir: t.TempDir()}
@@ -132,7 +134,7 @@ func (n *node) mount(name string, tr fuse.Transport) *mount {
 	copy(id[1:], name)
 	cm := client.NewMount(id)
 	caller := &nodeCaller{n: n}
-	list := []fuse.MountColumn{{CPU: 0, FS: cm.NewFS(n.r, caller)}, {CPU: 1, FS: cm.NewFS(second, caller)}}
+	list := []fuse.MountColumn{{CPU: 0, FS: cm.NewFS(n.r, caller)}, {CPU: 1, FS: cm.NewFS(second, caller)}}[:columns]
 	if err := n.r.Call(func(f *engine.Fiber) error { return m.enter(f, n, cm, caller, id, list) }); err != nil {
 		t.Fatal(err)
 	}

@@ -87,6 +87,9 @@ func (s *slot) Run(f *engine.Fiber) {
 	c := s.col
 	s.fiber = f
 	c.running[s.unique] = s
+	if c.conn.ended.Load() {
+		f.SetCanceled()
+	}
 	n := s.handle(f)
 	delete(c.running, s.unique)
 	s.fiber = nil
