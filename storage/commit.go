@@ -4,7 +4,10 @@ import (
 	"fmt"
 
 	"basalt/engine"
+	"basalt/engine/device"
 	"basalt/storage/format"
+
+	"golang.org/x/sys/unix"
 )
 
 // Group commit. A sealed group's blocks and its record are written at the same time; when all of them have been written, one flush makes
@@ -126,12 +129,15 @@ func (s *Store) send(t *engine.Turn, g *group, record []byte) {
 
 // groupWrite is one write of a group in flight.
 type groupWrite struct {
-	s    *Store
-	g    *group
-	p    []byte
-	off  int64
-	next *groupWrite // free list
+	s     *Store
+	g     *group
+	p     []byte
+	off   int64
+	tries int         // after EINTR or EAGAIN
+	next  *groupWrite // free list
 }
+
+const triesMax = 16
 
 func (s *Store) write(t *engine.Turn, g *group, p []byte, off int64) {
 	w := s.writeFree
@@ -140,24 +146,26 @@ func (s *Store) write(t *engine.Turn, g *group, p []byte, off int64) {
 	} else {
 		s.writeFree = w.next
 	}
-	w.g, w.p, w.off = g, p, off
+	w.g, w.p, w.off, w.tries = g, p, off, 0
 	g.pending++
 	s.inFlight++
 	t.Submit(s.dev.WriteOp(p, off), w)
 }
 
-// Complete takes the result of one write. A short one goes on with the rest.
+// Complete takes the result of one write. A short one goes on with the rest, an interrupted one begins again.
 func (w *groupWrite) Complete(t *engine.Turn, res int32, _ uint32) {
 	s, g := w.s, w.g
-	s.inFlight--
-	if res > 0 && int(res) < len(w.p) && res%format.BlockBytes == 0 {
-		s.inFlight++
-		w.p, w.off = w.p[res:], w.off+int64(res)
+	again := res == -int32(unix.EINTR) || res == -int32(unix.EAGAIN)
+	if again && w.tries < triesMax || res > 0 && int(res) < len(w.p) && res%format.BlockBytes == 0 {
+		if w.tries++; !again {
+			w.p, w.off, w.tries = w.p[res:], w.off+int64(res), 0
+		}
 		t.Submit(s.dev.WriteOp(w.p, w.off), w)
 		return
 	}
-	if int(res) != len(w.p) {
-		s.fail(t, fmt.Errorf("write of journal record %d, %d bytes at %d of %s: result %d", g.Record, len(w.p), w.off, s.name, res))
+	s.inFlight--
+	if err := s.dev.Error(device.OpWrite, w.off, len(w.p), res); err != nil {
+		s.fail(t, fmt.Errorf("journal record %d: %w", g.Record, err))
 	}
 	w.g, w.p, w.next = nil, nil, s.writeFree
 	s.writeFree = w
@@ -193,9 +201,13 @@ type groupFlush Store
 // say that all is well.
 func (k *groupFlush) Complete(t *engine.Turn, res int32, _ uint32) {
 	s := (*Store)(k)
+	if res == -int32(unix.EINTR) { // it never began
+		t.Submit(s.dev.FlushOp(), k)
+		return
+	}
 	s.inFlight--
-	if res < 0 {
-		s.fail(t, fmt.Errorf("flush of %s: result %d", s.name, res))
+	if err := s.dev.Error(device.OpFlush, 0, 0, res); err != nil {
+		s.fail(t, err)
 	}
 	if s.failed == nil {
 		s.flushed(t)

@@ -19,7 +19,7 @@ func (tx *Tx) writeBlocks(c Coll, obj []byte, o *format.Onode, off uint64, data 
 	first := off / format.BlockBytes
 	n := BlockCount(blocksUp(end) - first)
 	if err := tx.carve(n); err != nil {
-		return err
+		return tx.breaks(err)
 	}
 	tx.pieces, tx.crcs = tx.pieces[:0], tx.crcs[:0]
 	at, pad := first, int(off%format.BlockBytes)

@@ -49,7 +49,7 @@ func (tx *Tx) collect(c Coll, obj []byte, lo, hi uint64) error {
 	for ; miss.None() && cur.valid; miss = cur.next() {
 		p, err := tx.s.piece(&cur.cur)
 		if err != nil {
-			return err
+			return tx.breaks(err)
 		}
 		if p.end() == lo {
 			tx.before = p
@@ -218,7 +218,7 @@ func (tx *Tx) patch(c Coll, obj []byte, o *format.Onode, off uint64, p []byte, n
 	}
 	buf, err := tx.s.arena.Get(format.BlockBytes)
 	if err != nil {
-		return err
+		return tx.breaks(err)
 	}
 	mem := tx.s.arena.Bytes(buf)
 	if base != nil {

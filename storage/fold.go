@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"basalt/engine"
-	"basalt/engine/arena"
 	"basalt/storage/btree"
 	"basalt/storage/format"
 )
@@ -201,8 +200,6 @@ func (e *foldEnv) Budget(f *engine.Fiber, written int) error {
 	return nil
 }
 
-const dirtyBatch = 256 // blocks written at once: 1 MiB
-
 // writeDirty writes every dirty block that the folded state has, in the order of the objects, and notes where.
 func (e *foldEnv) writeDirty(f *engine.Fiber) error {
 	l := e.s.frozen
@@ -219,7 +216,7 @@ func (e *foldEnv) writeDirty(f *engine.Fiber) error {
 		if it.what != itemDirty || l.hidden(l.keyOf(it), it) {
 			continue
 		}
-		if batch = append(batch, uint32(it.val)); len(batch) == dirtyBatch {
+		if batch = append(batch, uint32(it.val)); len(batch) == len(e.s.workMem)/format.BlockBytes {
 			if err := e.writeBatch(f, batch); err != nil {
 				return err
 			}
@@ -238,12 +235,7 @@ func (e *foldEnv) writeBatch(f *engine.Fiber, batch []uint32) error {
 	if !ok {
 		return fmt.Errorf("fold: no %d blocks for dirty data, %d free: the reserve was too small", len(batch), s.alloc.FreeBlocks())
 	}
-	buf, err := s.waitMemory(f, len(batch)*format.BlockBytes)
-	if err != nil {
-		return err
-	}
-	defer s.arena.Put(buf)
-	mem := s.arena.Bytes(buf)
+	mem := s.workMem
 	for _, x := range extents {
 		e.took(x)
 		part := batch[:x.Len]
@@ -275,15 +267,4 @@ func (s *Store) orphan(d *dirtyBlock) {
 		return
 	}
 	d.orphan = true
-}
-
-// waitMemory gets arena memory for background work; what is in flight gives some back.
-func (s *Store) waitMemory(f *engine.Fiber, n int) (arena.Buf, error) {
-	for {
-		buf, err := s.arena.Get(n)
-		if err == nil || s.failed != nil || s.inFlight == 0 {
-			return buf, err
-		}
-		s.waitSlot.Wait(f)
-	}
 }

@@ -262,3 +262,40 @@ func TestSupersededInsideAGroup(t *testing.T) {
 	c.unmount()
 	c.fsck()
 }
+
+// An operation that failed half way undoes the whole transaction, whatever the closure makes of its error.
+func TestSwallowedErrorUndoesAll(t *testing.T) {
+	b := newBench(t, 81, nil, 8<<20)
+	b.format()
+	b.mount()
+	b.update(func(tx *Tx) error { return tx.CreateCollection(1) })
+	b.do(func(f *engine.Fiber) error {
+		_, err := b.s.Update(f, func(tx *Tx) error {
+			if err := tx.Put(1, []byte("first"), []byte("1")); err != nil {
+				return err
+			}
+			for i := range 10 { // more than one record takes
+				_ = tx.Put(1, []byte{byte(i)}, make([]byte, 4000))
+			}
+			return nil
+		})
+		if !errors.Is(err, ErrTooLarge) {
+			return fmt.Errorf("update: %v", err)
+		}
+		_, err = b.s.Update(f, func(tx *Tx) error { return tx.Write(1, []byte("empty"), 100, nil) })
+		if err != nil {
+			return err
+		}
+		return b.s.View(f, func(tx *Tx) error {
+			if _, err := tx.Get(1, []byte("first")); !errors.Is(err, ErrNotFound) {
+				return fmt.Errorf("get: %v", err)
+			}
+			if _, err := tx.Stat(1, []byte("empty")); !errors.Is(err, ErrNotFound) {
+				return fmt.Errorf("stat: %v", err)
+			}
+			return nil
+		})
+	})
+	b.unmount()
+	b.fsck()
+}

@@ -108,6 +108,11 @@ func (s *Store) takeMemory() error {
 		return fmt.Errorf("storage: journal buffers of %d bytes: %w", s.opt.GroupRecordMax, err)
 	}
 	s.spareRec, s.spareMem = buf, s.arena.Bytes(buf)
+	n := max(min(s.opt.DeltaBytesMax/8, 1<<20), 16*format.BlockBytes) &^ (format.BlockBytes - 1)
+	if s.work, err = s.arena.Get(n); err != nil {
+		return fmt.Errorf("storage: checkpoint buffer of %d bytes: %w", n, err)
+	}
+	s.workMem = s.arena.Bytes(s.work)
 	s.open, s.spare = s.spare[0], s.spare[1:]
 	s.startPipe(s.super.NextTxn-1, s.super.Start.Sequence-1, s.super.Start.Position, s.super.Start.PrecedingCrc)
 	return nil
@@ -278,7 +283,8 @@ func (s *Store) discard() {
 	}
 	s.spare, s.sealed, s.open = nil, nil, nil
 	put(s.spareRec)
-	s.spareRec = arena.Buf{}
+	put(s.work)
+	s.spareRec, s.work = arena.Buf{}, arena.Buf{}
 	if s.active != nil {
 		s.active.release()
 	}

@@ -46,7 +46,7 @@ func (tx *Tx) setOnode(c Coll, obj []byte, o *format.Onode) error {
 	o.Version = uint64(tx.seq)
 	tx.node = o.Append(tx.node[:0])
 	if len(tx.node) > ValueMax {
-		return ErrTooLarge
+		return tx.breaks(ErrTooLarge)
 	}
 	tx.key = format.AppendOnodeKey(tx.key[:0], uint16(c), obj)
 	return tx.put(tx.key, tx.node, itemPut, 0)
@@ -72,6 +72,9 @@ func (tx *Tx) Write(c Coll, obj []byte, off uint64, data []byte) error {
 	}
 	if len(data) > tx.s.opt.TxnDataMax {
 		return ErrTooLarge
+	}
+	if len(data) == 0 {
+		return nil
 	}
 	o, err := tx.onodeFor(c, obj)
 	if err != nil {

@@ -57,6 +57,8 @@ type Store struct {
 	spare      []*group
 	spareRec   arena.Buf // room to cut a record
 	spareMem   []byte
+	work       arena.Buf // of the checkpoint: what it writes does not depend on memory that others may have
+	workMem    []byte
 	lastCrc    uint32  // of the last record sealed
 	hint       BlockNo // where the next run of blocks should begin
 	tx         Tx
@@ -118,8 +120,11 @@ func (s *Store) Update(f *engine.Fiber, fn func(tx *Tx) error) (Seq, error) {
 		tx := &s.tx
 		tx.begin(true, loaded)
 		err := fn(tx)
-		if tx.missed() {
+		switch {
+		case tx.missed():
 			err = ErrMiss
+		case err == nil:
+			err = tx.broken
 		}
 		if err == nil && tx.ops == 0 {
 			tx.takeBack()
@@ -215,6 +220,8 @@ func (s *Store) load(f *engine.Fiber, set *loadSet, miss btree.Miss, block block
 }
 
 func (s *Store) loadPinned(f *engine.Fiber, set *loadSet, miss btree.Miss, block blockRef) error {
+	pin := s.limbo.pin(s.super.Epoch) // a checkpoint may end while we read, and what we read must not be reused meanwhile
+	defer func() { s.unpin(f.Turn(), pin) }()
 	if !miss.None() {
 		return s.tree.Load(f, miss, &set.pins)
 	}

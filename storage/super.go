@@ -8,7 +8,7 @@ import (
 )
 
 const mapStep = 512      // free extents encoded between two looks at the clock
-const mapChunk = 1 << 20 // bytes of the map written at once
+const mapChunk = 1 << 20 // bytes of a map read at once
 
 // writeMap writes the space map of the superblock that is being made to the region that the durable one does not use.
 func (s *Store) writeMap(f *engine.Fiber, next *format.Superblock) error {
@@ -27,12 +27,7 @@ func (s *Store) writeMap(f *engine.Fiber, next *format.Superblock) error {
 	all := enc.Bytes()
 	next.Map = format.MapRef{Region: uint32(region), Bytes: uint64(len(all)), Crc: enc.Header().Crc}
 	next.FreeBlocks = s.check.free.FreeBlocks()
-	buf, err := s.waitMemory(f, min(mapChunk, int(format.BlocksFor(int64(len(all))))*format.BlockBytes))
-	if err != nil {
-		return err
-	}
-	defer s.arena.Put(buf)
-	mem := s.arena.Bytes(buf)
+	mem := s.workMem
 	for off := int64(0); len(all) > 0; {
 		n := copy(mem, all)
 		whole := int(format.BlocksFor(int64(n))) * format.BlockBytes
@@ -47,12 +42,7 @@ func (s *Store) writeMap(f *engine.Fiber, next *format.Superblock) error {
 
 // writeSuper writes both copies of a superblock to its slot, which the durable one does not use, and makes them durable.
 func (s *Store) writeSuper(f *engine.Fiber, next *format.Superblock) error {
-	buf, err := s.waitMemory(f, format.SuperBytes)
-	if err != nil {
-		return err
-	}
-	defer s.arena.Put(buf)
-	mem := s.arena.Bytes(buf)
+	mem := s.workMem[:format.SuperBytes]
 	for i, at := range s.supers[next.Epoch&1] {
 		next.Copy, next.Self = uint16(i), at
 		next.Encode(mem)

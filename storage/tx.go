@@ -26,6 +26,9 @@ type Tx struct {
 	missBlock blockRef
 	loaded    *loadSet // what was loaded for it
 
+	// broken: an operation failed half way. Whatever the closure makes of that error, the run must be taken back.
+	broken error
+
 	// To take everything back.
 	undo     []undoStep
 	tombLog  []tombChange
@@ -90,7 +93,7 @@ func (tx *Tx) begin(write bool, loaded *loadSet) {
 	tx.v = s.view()
 	tx.write, tx.loaded = write, loaded
 	tx.seq = Seq(s.pipe.Applied()) + 1
-	tx.miss, tx.missBlock = btree.Miss{}, blockRef{}
+	tx.miss, tx.missBlock, tx.broken = btree.Miss{}, blockRef{}, nil
 	tx.undo, tx.tombLog, tx.saved = tx.undo[:0], tx.tombLog[:0], tx.saved[:0]
 	tx.drops, tx.freed, tx.deadDirty = tx.drops[:0], tx.freed[:0], tx.deadDirty[:0]
 	tx.lateDirty = tx.lateDirty[:0]
@@ -189,7 +192,7 @@ func (tx *Tx) log(op *format.Op) error {
 	// Header, five length fields, off, len, size: 8 + 5·4 + 24 bytes at most.
 	bound := format.OpHeaderBytes + 20 + 24 + len(op.Name) + len(op.Key) + len(op.Hi) + len(op.Val) + len(op.Pieces)
 	if g.n-tx.markRec+bound > tx.s.opt.TxnRecordMax {
-		return ErrTooLarge
+		return tx.breaks(ErrTooLarge)
 	}
 	out := format.AppendOp(g.mem[:g.n], op)
 	if len(out) > len(g.mem) {
@@ -216,7 +219,7 @@ func (tx *Tx) put(key, val []byte, what uint8, index uint32) error {
 	}
 	now, old, replaced, err := l.put(key, val, what, index, settled)
 	if err != nil {
-		return err
+		return tx.breaks(err)
 	}
 	if what == itemPut && len(val) > format.ValueInlineMax {
 		l.valueBlocks += int(format.BlocksFor(int64(len(val))))
@@ -242,7 +245,7 @@ func (tx *Tx) bury(lo, hi []byte) error {
 	log, err := tx.s.active.tombs.add(lo, hi, tx.tombLog)
 	tx.tombLog = log
 	if err != nil {
-		return err
+		return tx.breaks(err)
 	}
 	tx.undo = append(tx.undo, undoStep{what: undoTomb, n: uint32(len(tx.tombLog) - n)})
 	return nil
@@ -252,6 +255,12 @@ func (tx *Tx) bury(lo, hi []byte) error {
 func (tx *Tx) missing(m btree.Miss) error {
 	tx.miss = m
 	return ErrMiss
+}
+
+// breaks notes that an operation failed after it may have changed something.
+func (tx *Tx) breaks(err error) error {
+	tx.broken = err
+	return err
 }
 
 // NextSeq is the number that this transaction will have.
