@@ -1,0 +1,107 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	"basalt/engine"
+	"basalt/storage/format"
+)
+
+// grown is a bench with a store of a few committed records; it was left without an unmount.
+func grown(t *testing.T, seed uint64, records int) *bench {
+	b := newBench(t, seed, nil, 8<<20)
+	b.format()
+	b.mount()
+	b.commit(b.update(func(tx *Tx) error { return tx.CreateCollection(1) }))
+	for i := range records {
+		b.commit(b.update(func(tx *Tx) error { return tx.Put(1, []byte(fmt.Sprintf("k%d", i)), []byte("v")) }))
+	}
+	return b
+}
+
+// try mounts the store and returns what happened.
+func (b *bench) try() (rep *MountReport, err error) {
+	err = b.w.Do(b.r, func(f *engine.Fiber) error {
+		b.s, rep, err = Mount(f, b.h, 0, b.opt)
+		return err
+	})
+	return rep, err
+}
+
+func (b *bench) findings() (n int) {
+	b.do(func(f *engine.Fiber) error {
+		rep, err := Fsck(f, b.h, 0, Options{})
+		if err == nil {
+			n = len(rep.Findings)
+		}
+		return err
+	})
+	return n
+}
+
+// A record that others prove to have been durable, and that cannot be read, is rot: neither the mount nor the check takes it for the end of
+// the log. The last one may be the victim of a crash, and is only cut.
+func TestRottenJournalIsRefused(t *testing.T) {
+	const records = 8
+	for victim := range records + 1 {
+		b := grown(t, 91, records)
+		at := int64(b.s.super.Journal.Start)*blockSize + int64(b.s.ring.Block(b.s.super.Start.Position))*blockSize
+		c := b.reboot(92)
+		c.disk.Flip(at+int64(victim)*blockSize+format.JournalHeaderBytes+5, 3)
+		rep, err := c.try()
+		var rot *RotError
+		switch {
+		case victim == records: // nothing says that the last one was durable
+			if err != nil || rep.Records != uint64(victim) {
+				t.Fatalf("victim %d: %+v, %v", victim, rep, err)
+			}
+		case !errors.As(err, &rot) || rot.Record != uint64(victim)+1:
+			t.Fatalf("victim %d: %v", victim, err)
+		case c.findings() == 0:
+			t.Fatalf("victim %d: the check finds nothing", victim)
+		}
+	}
+}
+
+// When both copies of the newest superblock are gone, the older one would take the store back in time: a record that names the newer one
+// gives that away.
+func TestLostSuperblockIsRefused(t *testing.T) {
+	for _, copies := range []int{1, 2} {
+		b := grown(t, 93, 3)
+		b.do(b.s.Checkpoint)
+		b.commit(b.update(func(tx *Tx) error { return tx.Put(1, []byte("later"), []byte("v")) }))
+		c := b.reboot(94)
+		for _, at := range b.s.supers[b.s.super.Epoch&1][:copies] {
+			c.disk.Flip(int64(at)*blockSize+100, 1)
+		}
+		_, err := c.try()
+		var rot *RotError
+		if (copies == 2) != errors.As(err, &rot) || copies == 1 && err != nil {
+			t.Fatalf("%d copies lost: %v", copies, err)
+		}
+	}
+}
+
+// A space map that cannot be read is made again from the tree, and says the same.
+func TestSpaceMapIsRebuilt(t *testing.T) {
+	b := grown(t, 95, 3)
+	b.update(func(tx *Tx) error { return tx.Write(1, []byte("o"), 0, make([]byte, 100_000)) })
+	b.update(func(tx *Tx) error { return tx.Put(1, []byte("long"), make([]byte, 9000)) })
+	b.unmount()
+	free := b.s.super.FreeBlocks
+	c := b.reboot(96)
+	for _, e := range b.s.super.SpaceMap {
+		c.disk.Flip(e.Offset()+format.SpaceMapHeaderBytes, 1)
+	}
+	if rep := c.mount(); rep.MapRebuilt == "" {
+		t.Fatal("the damage was not seen")
+	}
+	c.settledFree()
+	if got := c.s.super.FreeBlocks; got != free {
+		t.Fatalf("%d blocks free, before the damage %d", got, free)
+	}
+	c.unmount()
+	c.fsck()
+}
