@@ -32,7 +32,6 @@ type replay struct {
 
 type recovery struct {
 	base     storage.Seq // what was committed when the window opened first
-	lastNs   int64       // when a session last came back or said something
 	over     engine.WaitList
 	deadline int64
 }

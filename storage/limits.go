@@ -19,9 +19,6 @@ const (
 	// ValueMax bounds a value; above 1 KiB it lives out of line.
 	ValueMax = format.ValueBytesMax
 
-	// extentBlocksMax: so that the extent record which covers a block is found by a short forward scan.
-	extentBlocksMax = format.ExtentBlocksMax
-
 	// ObjectBytesMax: block offsets are 8 bytes, sizes must not overflow when rounded up.
 	ObjectBytesMax = 1 << 62
 

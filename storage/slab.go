@@ -72,9 +72,6 @@ func (s *slab) bytes(r slabRef, n int) []byte {
 	return s.mem[at>>s.shift][off : off+n : off+n]
 }
 
-// used is what the slab holds of the arena.
-func (s *slab) used() int { return len(s.bufs) << s.shift }
-
 func (s *slab) release() {
 	for _, b := range s.bufs {
 		s.arena.Put(b)

@@ -19,7 +19,6 @@ type nativeBufRing struct {
 	size    int
 	mask    uint16
 	tail    uint16
-	lent    int        // buffers the kernel has, or the receiver
 	entries []bufEntry // shared with the kernel
 	word    *uint32    // bid (low half) and tail (high half) of entry 0
 	mem     []byte     // the buffers
