@@ -92,9 +92,7 @@ func (s *serving) reply(f *engine.Fiber) {
 		payload = mem[:copy(mem, payload)]
 	}
 	c.send(t, &h, p.Body, payload, buf, nil)
-	if len(payload) > 0 {
-		p.PayloadBuf = arena.Buf{} // the outbox has it
-	}
+	p.PayloadBuf = arena.Buf{} // the outbox has it, or has given it back: also that of an empty payload
 	c.port.stats.Replies++
 	c.port.stats.BytesOut += uint64(HeaderLen + len(p.Body) + len(payload))
 }
