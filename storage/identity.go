@@ -45,7 +45,9 @@ func readLabel(f *engine.Fiber, h *device.Handle, rep *MountReport) (*format.Lab
 	return best, nil
 }
 
-// newestSuper finds the newest valid superblock of a slice. Copies that fail are discarded before epochs are compared.
+// newestSuper finds the newest valid superblock of a slice. Copies that fail are discarded before epochs are compared. A slot whose copies are
+// both invalid was being written when the power went; but one that cannot be read may well hold the newest, and to go on from the other one
+// would undo what was committed since.
 func newestSuper(f *engine.Fiber, h *device.Handle, label *format.Label, slice int, rep *MountReport) (*format.Superblock, error) {
 	buf, err := f.Reactor().Arena().Get(format.SuperBytes)
 	if err != nil {
@@ -56,6 +58,7 @@ func newestSuper(f *engine.Fiber, h *device.Handle, label *format.Label, slice i
 	var best *format.Superblock
 	var bad []error
 	for slot, copies := range format.SuperPlaces(label.Slice(slice)[0]) {
+		valid, unread := false, error(nil)
 		for _, at := range copies {
 			p := format.Place{Device: h.Name(), Extent: Extent{Start: at, Len: 1}}
 			sb, err := readSuper(f, h, p, mem)
@@ -68,11 +71,18 @@ func newestSuper(f *engine.Fiber, h *device.Handle, label *format.Label, slice i
 			if err != nil {
 				rep.Bad = append(rep.Bad, err.Error())
 				bad = append(bad, err)
+				if !format.IsCorrupt(err) {
+					unread = err
+				}
 				continue
 			}
+			valid = true
 			if best == nil || sb.Epoch > best.Epoch {
 				best = sb
 			}
+		}
+		if !valid && unread != nil {
+			return nil, fmt.Errorf("storage: %s, slice %d: superblock slot %d cannot be read, and it may be the newer one: %w", h.Name(), slice, slot, unread)
 		}
 	}
 	if best == nil {

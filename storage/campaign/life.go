@@ -68,6 +68,7 @@ type life struct {
 	src  *source
 	rng  *rand.Rand
 
+	arena0       int64  // bytes of the arena in use before the mount
 	reported     uint64 // every transaction up to this was reported committed
 	appliedAtEnd uint64
 	left         int // fibers still at work
@@ -107,7 +108,7 @@ func (l *life) boot() error {
 	l.r = l.w.Reactor(engine.Config{Name: "store", ArenaBytes: arenaBytes, FibersMax: 64, InboxMax: 64, OpsMax: 128})
 	return l.w.Boot(l.r, func(f *engine.Fiber) error {
 		h, err := l.disk.Device().Attach(f.Turn())
-		l.h = h
+		l.h, l.arena0 = h, f.Reactor().Arena().Used()
 		return err
 	})
 }
@@ -137,8 +138,16 @@ func (l *life) mount() error {
 	})
 }
 
+// unmount ends the store, which must give back all its memory.
 func (l *life) unmount() error {
-	return l.do(func(f *engine.Fiber) error { return l.s.Unmount(f) })
+	return l.do(func(f *engine.Fiber) error { return errors.Join(l.s.Unmount(f), l.noLeak(f)) })
+}
+
+func (l *life) noLeak(f *engine.Fiber) error {
+	if used := f.Reactor().Arena().Used(); used != l.arena0 {
+		return differ("%d bytes of the arena are in use, %d before the mount", used, l.arena0)
+	}
+	return nil
 }
 
 // makeCollections is the first transaction of a store.
@@ -460,7 +469,7 @@ func (l *life) fsck() error {
 		if len(rep.Findings) > 0 {
 			return differ("%d findings, the first: %v", len(rep.Findings), rep.Findings[0])
 		}
-		return nil
+		return l.noLeak(f)
 	})
 }
 
@@ -484,6 +493,13 @@ func (l *life) recover(r *rand.Rand, reported, applied uint64, sum *tally) error
 		if err := l.fsck(); err != nil {
 			return fmt.Errorf("fsck before the mount: %w", err)
 		}
+		if r.IntN(6) == 0 {
+			if err := l.mountFails(); err != nil {
+				return err
+			}
+		}
+	}
+	if l.s == nil {
 		if err := l.mount(); err != nil {
 			return fmt.Errorf("mount: %w", err)
 		}
@@ -496,6 +512,24 @@ func (l *life) recover(r *rand.Rand, reported, applied uint64, sum *tally) error
 	l.reported = at // a mount has made durable what it replayed
 	if at == 0 {
 		return l.makeCollections()
+	}
+	return nil
+}
+
+// mountFails mounts on a device that cannot read well just now: it works or says so, and leaves nothing behind.
+func (l *life) mountFails() error {
+	l.disk.SetFaults(sim.Faults{ReadError: 0.15})
+	err := l.mount()
+	l.disk.SetFaults(sim.Faults{})
+	if err == nil {
+		return nil
+	}
+	if !known(err) {
+		return fmt.Errorf("mount on a device with read errors: %w", err)
+	}
+	l.ioErrs++
+	if err := l.do(l.noLeak); err != nil {
+		return fmt.Errorf("after a mount that failed: %w", err)
 	}
 	return nil
 }
