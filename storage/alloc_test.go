@@ -25,26 +25,26 @@ func TestHotPathsDoNotAllocate(t *testing.T) {
 		put := func(tx *Tx) error { return tx.Put(1, key, val) }
 		get := func(tx *Tx) error { _, err := tx.Get(1, key); return err }
 		patch := func(tx *Tx) error { return tx.Write(1, name, 10, val) }
-		for what, fn := range map[string]func() error{
-			"put":   func() error { _, err := b.s.Update(f, put); return err },
-			"get":   func() error { return b.s.View(f, get) },
-			"patch": func() error { _, err := b.s.Update(f, patch); return err },
-			"read from memory": func() error {
-				_, err := b.s.Read(f, 1, name, 5, val)
-				return err
-			},
+		for _, path := range []struct {
+			what string
+			run  func() error
+		}{
+			{"put", func() error { _, err := b.s.Update(f, put); return err }},
+			{"get", func() error { return b.s.View(f, get) }},
+			{"patch", func() error { _, err := b.s.Update(f, patch); return err }},
+			{"read from memory", func() error { _, err := b.s.Read(f, 1, name, 5, val); return err }},
 		} {
 			for range 10 {
-				if err := fn(); err != nil {
+				if err := path.run(); err != nil {
 					return err
 				}
 			}
 			if n := testing.AllocsPerRun(100, func() {
-				if err := fn(); err != nil {
+				if err := path.run(); err != nil {
 					t.Error(err)
 				}
 			}); n >= 1 {
-				t.Errorf("%s: %.1f allocations", what, n)
+				t.Errorf("%s: %.1f allocations", path.what, n)
 			}
 		}
 		return nil

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 
@@ -167,11 +168,12 @@ func (m *maker) slice(slice int) error {
 	if err != nil {
 		return err
 	}
-	sum := sha256.Sum256(append(m.label.Device[:], byte(slice), byte(slice>>8)))
+	wallNs := m.f.Turn().Wall() // a store made again under the same name is another one: the old journal is not its own
+	sum := sha256.Sum256(binary.LittleEndian.AppendUint64(append(m.label.Device[:], byte(slice), byte(slice>>8)), uint64(wallNs)))
 	sb := format.Superblock{
 		Version: format.Version, Slice: uint16(slice), Device: m.label.Device, Epoch: 1,
 		Start: format.JournalStart{Sequence: 1}, NextTxn: 1, Journal: plan.Journal, SpaceMap: plan.SpaceMap, DataStart: plan.Data[0].Start,
-		Blocks: plan.Blocks, WallNs: m.f.Turn().Wall(), NodeBytes: uint32(m.opt.NodeBytes), BlockBytes: format.BlockBytes,
+		Blocks: plan.Blocks, WallNs: wallNs, NodeBytes: uint32(m.opt.NodeBytes), BlockBytes: format.BlockBytes,
 		KeyBytesMax: format.KeyBytesMax, ValueBytesMax: format.ValueBytesMax, ExtentBlocks: format.ExtentBlocksMax,
 		JournalRecord: recordMin, Flags: format.SuperClean,
 	}

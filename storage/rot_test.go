@@ -84,6 +84,23 @@ func TestLostSuperblockIsRefused(t *testing.T) {
 	}
 }
 
+// The same, when the superblock that is gone was the first one of a later mount.
+func TestLostSuperblockOfLaterMount(t *testing.T) {
+	b := grown(t, 97, 3)
+	c := b.reboot(98)
+	c.mount()
+	c.commit(c.update(func(tx *Tx) error { return tx.Put(1, []byte("later"), []byte("v")) }))
+	d := c.reboot(99)
+	for _, at := range c.s.supers[c.s.super.Epoch&1] {
+		d.disk.Flip(int64(at)*blockSize+100, 1)
+	}
+	_, err := d.try()
+	var rot *RotError
+	if !errors.As(err, &rot) {
+		t.Fatal(err)
+	}
+}
+
 // A space map that cannot be read is made again from the tree, and says the same.
 func TestSpaceMapIsRebuilt(t *testing.T) {
 	b := grown(t, 95, 3)

@@ -79,6 +79,8 @@ func (s *Scan) at(f *engine.Fiber, block uint64) (r Record, why, err error) {
 		return r, why, err
 	}
 	switch h := &r.Header; {
+	case h.Mount != s.super.Mount:
+		why = fmt.Errorf("record %d of mount %v", h.Sequence, h.Mount)
 	case h.Sequence != s.seq:
 		why = fmt.Errorf("record %d stands where %d should", h.Sequence, s.seq)
 	case h.PrecedingCrc != s.crc:
@@ -87,7 +89,7 @@ func (s *Scan) at(f *engine.Fiber, block uint64) (r Record, why, err error) {
 	return r, why, nil
 }
 
-// any reads whatever valid record of this mount stands at a block.
+// any reads whatever valid record of this store stands at a block.
 func (s *Scan) any(f *engine.Fiber, block uint64) (r Record, why, err error) {
 	b, err := s.window(f, block, 1)
 	if err != nil {
@@ -98,8 +100,8 @@ func (s *Scan) any(f *engine.Fiber, block uint64) (r Record, why, err error) {
 		return r, why, nil
 	}
 	h := &r.Header
-	if h.Store != s.super.Store || h.Mount != s.super.Mount || h.Position != block {
-		return r, fmt.Errorf("record of store %v, mount %v, position %d", h.Store, h.Mount, h.Position), nil
+	if h.Store != s.super.Store || h.Position != block {
+		return r, fmt.Errorf("record of store %v, position %d", h.Store, h.Position), nil
 	}
 	if b, err = s.window(f, block, uint64(h.Blocks())); err != nil {
 		return r, nil, err
@@ -162,9 +164,9 @@ func (s *Scan) proofAt(f *engine.Fiber, block uint64) (p Proof, found bool, err 
 	}
 	h := &r.Header
 	switch {
-	case h.Epoch > s.super.Epoch:
+	case h.Epoch > s.super.Epoch: // of whatever mount: older ones name older superblocks
 		return Proof{h.Sequence, fmt.Sprintf("it names superblock %d, the newest to be found is %d", h.Epoch, s.super.Epoch)}, true, nil
-	case h.Sequence > s.seq && h.FlushedThrough >= s.seq:
+	case h.Mount == s.super.Mount && h.Sequence > s.seq && h.FlushedThrough >= s.seq:
 		return Proof{h.Sequence, fmt.Sprintf("it says that everything through %d was durable", h.FlushedThrough)}, true, nil
 	}
 	return p, false, nil
