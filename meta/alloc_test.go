@@ -41,6 +41,10 @@ func TestAllocationsPerRequest(t *testing.T) {
 			{0, func() { q = record.Request{Op: record.OpRead, Ino: ino, Count: 4096} }},
 			{1, func() { q = record.Request{Op: record.OpWrite, Ino: ino} }},
 			{1, func() { q = record.Request{Op: record.OpSetAttr, Ino: ino, Valid: record.SetMode} }},
+			{1, func() {
+				q = record.Request{Op: record.OpCreate, Dir: root, Name: fmt.Appendf(buf[:0], "f%d", n), Flags: record.FlagNoOpen}
+			}},
+			{1, func() { q = record.Request{Op: record.OpUnlink, Dir: root, Name: fmt.Appendf(buf[:0], "f%d", n-21)} }},
 		}
 		buf[0] = 'f'
 		for _, op := range ops {

@@ -54,6 +54,7 @@ type operation struct {
 	val     [record.InodeSizeMax]byte
 	block   [record.InlineMax]byte // inline bytes of a file on their way
 	scratch [record.IdemSizeMax]byte
+	answer  [record.IdemSizeMax]byte
 	reqCopy record.Request // for the shard's own work
 	repCopy record.Reply
 }
@@ -245,7 +246,6 @@ func (o *operation) remember() {
 	if o.reqid == 0 {
 		return
 	}
-	var enc [record.IdemSizeMax]byte
-	i := record.Idem{Request: o.reqid, Reply: o.p.Append(enc[:0])}
+	i := record.Idem{Request: o.reqid, Reply: o.p.Append(o.answer[:0])}
 	o.put(record.ShardGroup, record.AppendIdemKey(o.key[:0], o.sess.id, o.reqid), i.Append(o.scratch[:0]))
 }

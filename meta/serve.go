@@ -66,7 +66,8 @@ func (s *Shard) admit(f *engine.Fiber, c *netio.Conn, h *record.Hello) (sess *Se
 		if len(s.table.list) >= s.opt.SessionsMax {
 			return nil, false, fmt.Errorf("the server has %d sessions, as many as it may", s.opt.SessionsMax)
 		}
-		sess, fresh = s.table.add(id, h.Mount, h.Client), true
+		sess = s.table.add(id, h.Mount, h.Client)
+		sess.fresh, fresh = true, true
 	} else if sess.mount.id != h.Mount || sess.local {
 		return nil, false, errors.New("the session belongs to another mount")
 	}
@@ -82,7 +83,7 @@ func (s *Shard) admit(f *engine.Fiber, c *netio.Conn, h *record.Hello) (sess *Se
 	if err != nil {
 		return nil, false, fmt.Errorf("the session can't be made durable: %w", err)
 	}
-	return sess, fresh, nil
+	return sess, sess.fresh, nil
 }
 
 // bind gives a session its connection; an older one is closed.
@@ -125,10 +126,12 @@ func (s *Shard) Serve(f *engine.Fiber, c *netio.Conn, q *netio.Request, p *netio
 	case !ok || sess.conn != c || sess.ended:
 		rep.Status = record.Stale
 	case q.Kind == netio.KindReplay:
+		sess.fresh = false
 		rep.Status = s.keep(sess, q.Txn, q.ReqID, q.Body, q.Payload)
 	case q.Kind == netio.KindReplayDone:
 		rep.Status = s.replayDone(f, sess)
 	default:
+		sess.fresh = false
 		s.serve(f, sess, q, p)
 		return
 	}

@@ -22,6 +22,7 @@ type Session struct {
 	asserted []openCount              // opens said again during the replay window
 	replays  []replay                 // requests of the last life, in the order they came
 	replayed int                      // bytes of them
+	fresh    bool                     // nothing has come from it yet: it may not have heard that it is new
 	done     bool                     // it has said all: REPLAYDONE
 	known    bool                     // durable since an earlier life of the server
 	local    bool                     // in this process

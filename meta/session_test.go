@@ -342,6 +342,24 @@ func TestAbsentMountExpires(t *testing.T) {
 	a.ask(record.NotFound, record.Request{Op: record.OpGetAttr, Ino: f}, nil)
 }
 
+// A WELCOME may be lost: a session is new until it has been heard of.
+func TestNewsAreRepeated(t *testing.T) {
+	h := newWireHouse(t, 52)
+	a := &wire{h: h, mount: [16]byte{1}, id: 1, next: 1}
+	for range 3 {
+		if w := a.attach(false); w.Flags&record.WelcomeNew == 0 {
+			t.Errorf("welcome %+v", w)
+		}
+		a.drop()
+	}
+	a.attach(false)
+	a.ask(record.NotFound, lookup(root, "f"), nil)
+	a.drop()
+	if w := a.attach(false); w.Flags&record.WelcomeNew != 0 {
+		t.Errorf("welcome %+v", w)
+	}
+}
+
 func TestSessionsOfOneMountExpireTogether(t *testing.T) {
 	h := newWireHouse(t, 49)
 	a, b := h.wire(1, 1), h.wire(1, 2)
