@@ -54,7 +54,7 @@ soak: build
 # Numbers of one node, each beside its ceiling; needs fio (apt-get install fio).
 bench-node: build
 	@command -v fio >/dev/null || { echo "bench-node needs fio for its ceilings: apt-get install fio"; exit 1; }
-	$(GO) run ./perf/node
+	$(GO) run ./perf/bench -area node -dir run/bench -bin bin
 
 clean:
 	rm -rf bin
