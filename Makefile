@@ -47,7 +47,7 @@ fuzz:
 SOAK_SEEDS ?= 20000
 SOAK_ROUNDS ?= 200
 soak: build
-	BASALT_SEEDS=$(SOAK_SEEDS) $(GO) test -timeout=24h -count=1 ./storage/... ./meta/...
+	BASALT_SEEDS=$(SOAK_SEEDS) BASALT_CUT_SEEDS=50 $(GO) test -timeout=24h -count=1 ./storage/... ./meta/...
 	$(GO) run ./tools/killloop --rounds=$(SOAK_ROUNDS) --fuse-transport=uring
 	$(GO) run ./tools/killloop --rounds=$(SOAK_ROUNDS) --fuse-transport=dev
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -104,7 +105,7 @@ func (m *mounting) serve(path string, ready *daemon.Ready) error {
 		return err
 	}
 	ready.Done("")
-	err = wait(mounted, door, signals, log)
+	err = wait(m.cfg.Dir, mounted, door, signals, log)
 	if err != nil {
 		log.Error("ended with an error", "error", err)
 	} else {
@@ -115,23 +116,51 @@ func (m *mounting) serve(path string, ready *daemon.Ready) error {
 }
 
 // wait returns when the mount is gone and everything is on media. A signal or an order takes it off; while programs use
-// it, it stays.
-func wait(mounted *mount.Mount, door *control.Server, signals <-chan os.Signal, log *slog.Logger) error {
-	stop := door.Stop()
+// it, it stays, and while the node is away an unmount waits for it. A second signal meanwhile gives up what is not on
+// media.
+func wait(dir string, mounted *mount.Mount, door *control.Server, signals <-chan os.Signal, log *slog.Logger) error {
+	stop, gone := door.Stop(), mounted.Done()
+	tried, closed := make(chan error, 1), make(chan error, 1)
+	ending := false
+	unmount := func() {
+		ending = true
+		go func() { tried <- mounted.Unmount(false) }() // the kernel may first want everything written
+	}
 	for {
 		select {
-		case <-mounted.Done():
-			return mounted.Close()
+		case <-gone:
+			gone, ending = nil, true
+			go func() { closed <- mounted.Close() }()
+		case err := <-closed:
+			return err
+		case err := <-tried:
+			if err != nil {
+				ending = false
+				log.Warn("still in use", "error", err)
+			}
 		case <-stop:
 			stop = nil // closed for good
 			log.Info("stopping", "ordered", "on the control socket")
+			if !ending {
+				unmount()
+			}
 		case sig := <-signals:
 			log.Info("stopping", "signal", sig.String())
-		}
-		if err := mounted.Unmount(false); err != nil {
-			log.Warn("still in use", "error", err)
+			if ending {
+				return giveUp(dir)
+			}
+			unmount()
 		}
 	}
+}
+
+// giveUp detaches what is still there, so that nobody hangs in it; the end of the process does the rest.
+func giveUp(dir string) error {
+	err := outcome.New(outcome.Failed, "ended by a second signal: what the node had not committed is lost")
+	if kind, _ := mountpoint.Mounted(dir); kind == mountpoint.Type {
+		return errors.Join(err, mountpoint.Unmount(dir, true))
+	}
+	return err
 }
 
 func (m *mounting) status(mounted *mount.Mount, since time.Time) control.Status {

@@ -8,7 +8,9 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"basalt/tools/control"
 	"basalt/tools/mountpoint"
@@ -131,4 +133,31 @@ func TestTwoMountsAgree(t *testing.T) {
 		t.Errorf("the old name is still there through the other mount: %v", err)
 	}
 	sameFile(t, other+"-renamed", nil)
+}
+
+// A mount whose node is gone waits for it; a second signal ends it all the same, and nobody hangs in what it leaves.
+func TestMountWithoutNodeCanBeEnded(t *testing.T) {
+	r := newRig(t)
+	must(t, r.StartNode())
+	must(t, r.Mount())
+	must(t, os.WriteFile(filepath.Join(r.Mnt(), "x"), []byte("x"), 0o644))
+	status, err := r.Status(r.Mnt())
+	must(t, err)
+	must(t, r.KillNode())
+	mount, err := os.FindProcess(status.PID)
+	must(t, err)
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); {
+		// A signal that comes before the first was seen counts as the first; so until the process is gone.
+		if mount.Signal(syscall.SIGTERM) != nil {
+			break
+		}
+		<-time.After(50 * time.Millisecond)
+	}
+	if err := mount.Signal(syscall.Signal(0)); err == nil {
+		t.Fatal("the mount's process is still there after many signals")
+	}
+	if kind, err := mountpoint.Mounted(r.Mnt()); err != nil || kind != "" {
+		t.Errorf("%s is still a mount (%q, %v)", r.Mnt(), kind, err)
+	}
+	fsckClean(t, r)
 }
