@@ -230,7 +230,7 @@ type powerCut struct {
 // after some transaction that is not older than what was reported as committed, consistent, and fit for use.
 func TestPowerCutEverywhere(t *testing.T) {
 	first, only := uint64(1), envInt(t, "BASALT_CUT", -1)
-	last := first + uint64(envInt(t, "BASALT_CUT_SEEDS", 2)) - 1
+	last := first + uint64(envInt(t, "BASALT_CUT_SEEDS", 1)) - 1
 	if s := envInt(t, "BASALT_SEED", -1); s >= 0 {
 		first, last = uint64(s), uint64(s)
 	}

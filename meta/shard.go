@@ -1,3 +1,25 @@
+// Package meta is the namespace of a shard: directories, inodes, file data, extended attributes, and the sessions of those who use them, as keys
+// and objects of the shard's store.
+//
+// Owner: everything belongs to the shard's reactor and is touched on its thread only. An operation belongs to the fiber that runs it; a Session to the
+// shard, whoever holds a pointer.
+//
+// Invariants:
+//   - A request is one decision: it reads, decides and changes in one turn, in one transaction, so nobody sees it half done and two never cross. Only
+//     a cut through very many objects takes several, each of which leaves a sound, shorter file.
+//   - A decision may be run again. What it changes in the shard's memory is settled in the turn of its transaction, and taken back if that fails.
+//   - An inode number is given out only when its reservation is committed; it is never used twice.
+//   - What check.go checks: names, links, parents, orphans, sizes and counters agree after every transaction.
+//   - A request that changed something is remembered in the transaction that changed it, for as long as its session lives.
+//   - While more than one mount is attached, none caches.
+//
+// Locks: none.
+//
+// It survives: the loss of everything in memory (recovery.go brings back what clients were answered), power loss at any point, decisions that are run
+// again, full and read-only stores (removals still work), clients that vanish, repeat themselves, or send anything at all. It trusts the uid of an attached
+// client, and leaves permissions to the client's kernel.
+//
+// Read dispatch.go and operation.go first, then rename.go as an example, data.go, session.go and recovery.go.
 package meta
 
 import (
