@@ -1,15 +1,17 @@
 // Command bench measures Basalt beside its ceilings, in the same run, and prints one line per bar.
 //
-//	bench -area node -dir DIR [-rounds 5] [-seconds 2] [-only NAME]
+//	bench -area node -dir DIR [-rounds 5] [-seconds 2] [-parts engine,store] [-only NAME]
 //
 // DIR holds the files that are measured on; they are written once, whole, and used again. Both sides of a bar take
-// turns (see perf/bar). The areas are lists of bars: node is one node from the engine to the mount.
+// turns (see perf/bar). The areas are lists of bars: node is one node from the engine to the mount. The parts that mount
+// need root, and the right to drop the kernel's caches.
 package main
 
 import (
 	"flag"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"basalt/perf/bar"
@@ -21,6 +23,7 @@ type bench struct {
 	bin     string  // where storaged and basalt were built
 	rounds  int     // of each bar
 	seconds float64 // of each side in a round
+	parts   string  // names of the parts to measure; empty: all
 	only    string  // measure bars whose names contain it
 	files   int     // of each thread in the small-file workload
 }
@@ -33,8 +36,14 @@ func main() {
 	flag.IntVar(&b.rounds, "rounds", bar.RoundsMin, "rounds of each bar")
 	flag.Float64Var(&b.seconds, "seconds", 2, "seconds of each side in a round")
 	flag.StringVar(&b.only, "only", "", "measure only bars whose names contain this")
+	flag.StringVar(&b.parts, "parts", "", "measure only these parts of the area, comma separated")
+	null := flag.String("serve-null", "", "for the bench itself: serve the null file system here until standard input ends")
+	transport := flag.String("fuse-transport", "auto", "of -serve-null")
 	flag.IntVar(&b.files, "files", 2000, "files of each thread in the small-file workload")
 	flag.Parse()
+	if *null != "" {
+		exit(serveNull(*null, *transport))
+	}
 	if flag.NArg() > 0 || *area != "node" || b.dir == "" {
 		fmt.Fprintln(os.Stderr, "bench: -dir is needed, and -area is node")
 		flag.Usage()
@@ -55,6 +64,14 @@ func exit(err error) {
 // processes are gone when the next is measured.
 type part func(b *bench) (bars []bar.Bar, done func() error, err error)
 
+var nodeParts = []struct {
+	name string
+	part part
+}{
+	{"engine", enginePart}, {"store", storePart}, {"roundtrip", roundTripPart}, {"wire", wirePart}, {"mount", mountPart},
+	{"files-uring", filesPart("uring")}, {"files-dev", filesPart("dev")}, {"library", libraryPart},
+}
+
 // node measures everything from the engine to the mount.
 func (b *bench) node() error {
 	if err := os.MkdirAll(b.dir, 0o755); err != nil {
@@ -62,9 +79,12 @@ func (b *bench) node() error {
 	}
 	describe(os.Stdout)
 	var first error
-	for _, p := range []part{enginePart, storePart, roundTripPart} {
-		if err := b.run(p); err != nil && first == nil {
-			first = err
+	for _, p := range nodeParts {
+		if b.parts != "" && !slices.Contains(strings.Split(b.parts, ","), p.name) {
+			continue
+		}
+		if err := b.run(p.part); err != nil && first == nil {
+			first = fmt.Errorf("part %s: %w", p.name, err)
 		}
 	}
 	return first
