@@ -29,7 +29,6 @@ type realm struct {
 	columns []*engine.Reactor
 	views   []*FS
 	events  []string
-	lost    uint64
 }
 
 func smallStore() storage.Options {
