@@ -50,7 +50,7 @@ func run(out io.Writer, only string) bool {
 
 // execute runs one stage and returns its count.
 func (s stage) execute(out io.Writer) tally {
-	cmd := exec.Command("go", append([]string{"test", "-json"}, s.args...)...)
+	cmd := exec.Command("go", append([]string{"test", "-json", "-count=1"}, s.args...)...) // a remembered result is not a run
 	cmd.Env = append(os.Environ(), s.env...)
 	cmd.Stderr = out
 	pipe, err := cmd.StdoutPipe()
