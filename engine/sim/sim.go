@@ -30,7 +30,7 @@
 //	read-misdirect   the content of another place. Checksums and epochs see it.
 //	write-misdirect  the data lands elsewhere; the place meant keeps its old content. Two findings.
 //	write-lost       success, and nothing happened. The parent's checksum sees it.
-//	slow             the operation takes SlowNs (50 ms). No order may depend on it, no time-out above may corrupt.
+//	slow             the operation takes SlowNs (50 ms); SlowRead slows reads only. No order may depend on it, no time-out above may corrupt.
 //	short            a transfer ends early at a sector, as the kernel may. It is continued.
 //	Damage           EIO for a place until it is rewritten (latent sector error).
 //	Flip             rot: a bit of what is stored changes while nobody looks.
