@@ -191,5 +191,12 @@ func echoClient(f *engine.Fiber, fd int32, depth int, stop func() bool) (frames 
 			return frames, err
 		}
 	}
+	for back < depth*frameBytes { // what is on its way still: the echo must not find the connection gone
+		n, err := w.recv()
+		if n == 0 || err != nil {
+			return frames, err
+		}
+		back += n
+	}
 	return frames, nil
 }
