@@ -13,10 +13,10 @@ var stages = []stage{
 	{name: "all", args: []string{"-timeout=15m", "./..."}},
 
 	// The race detector slows the simulator tenfold, so it runs where goroutines and rings really meet.
-	{name: "race", args: []string{"-race", "-timeout=10m", "./engine/...", "./netio/...", "./meta/client/...", "./fuse/...", "./tools/config", "./tools/control", "./tools/daemon"}},
+	{name: "race", args: []string{"-race", "-timeout=15m", "./engine/...", "./netio/...", "./meta/client/...", "./fuse/...", "./tools/config", "./tools/control", "./tools/daemon"}},
 
 	// Costly assertions and buffer patterns on; fewer seeds than "all", which has run them without.
-	{name: "checked", env: []string{"BASALT_SEEDS=200", "BASALT_CUT_SEEDS=1"}, args: []string{"-tags=checked", "-timeout=10m", "./engine/...", "./storage/...", "./meta/...", "./netio/..."}},
+	{name: "checked", env: []string{"BASALT_SEEDS=200", "BASALT_CUT_SEEDS=1"}, args: []string{"-tags=checked", "-timeout=15m", "./engine/...", "./storage/...", "./meta/...", "./netio/..."}},
 
 	// The second ring backend, held to the same suite. It does not link without the flag (see docs/decisions).
 	{name: "giouring", args: []string{"-tags=giouring", "-ldflags=-checklinkname=0", "-timeout=5m", "./engine/uring/..."}},
