@@ -72,6 +72,9 @@ func explain(path string, err error) error {
 		return outcome.New(outcome.Unreachable, "nothing answers on %s: is the process running, and is that its control socket?", path)
 	case errors.Is(err, syscall.EACCES):
 		return outcome.New(outcome.Unreachable, "no permission to open %s: only the user who started the process may", path)
+	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		// A call that was waiting to be accepted when the process, its work done, closed the socket.
+		return outcome.New(outcome.Unreachable, "the process behind %s ended before it answered", path)
 	case errors.Is(err, context.DeadlineExceeded):
 		return outcome.New(outcome.Unreachable, "the process behind %s did not answer in time", path)
 	}

@@ -142,3 +142,26 @@ func TestRefusals(t *testing.T) {
 		t.Errorf("a taken port gives %v", err)
 	}
 }
+
+// A process that ends closes its socket under calls that wait to be accepted: whoever asked hears that it ended.
+func TestSocketClosedUnderACall(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "c")
+	listener, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() {
+		conn, err := listener.Accept()
+		if err == nil {
+			err = conn.Close() // without an answer
+		}
+		served <- errors.Join(err, listener.Close())
+	}()
+	if err := Order(path, time.Minute); outcome.CodeOf(err) != outcome.Unreachable {
+		t.Errorf("%v has code %v", err, outcome.CodeOf(err))
+	}
+	if err := <-served; err != nil {
+		t.Fatal(err)
+	}
+}
