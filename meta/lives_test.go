@@ -11,10 +11,10 @@ import (
 	"basalt/meta/record"
 )
 
-// Many lives, each with its own seed: some fibers make requests at random, the power goes at a random operation, unflushed writes are kept, lost or
+// Two thousand lives, each with its own seed: some fibers make requests at random, the power goes at a random operation, unflushed writes are kept, lost or
 // torn, and the next life goes on with what is left. BASALT_SEEDS says how many, BASALT_SEED runs one.
 func TestRandomLives(t *testing.T) {
-	first, count := uint64(1000), uint64(envInt(t, "BASALT_SEEDS", 1000))
+	first, count := uint64(1000), uint64(envInt(t, "BASALT_SEEDS", 2000))
 	if s := envInt(t, "BASALT_SEED", -1); s >= 0 {
 		first, count = uint64(s), 1
 	}
