@@ -463,3 +463,94 @@ func TestReaddirGoesOnWithoutItsPin(t *testing.T) {
 		}
 	}
 }
+
+// pages reads a directory with attributes, a page at a time; between is called after the first.
+func (h *house) pages(dir record.Ino, count uint32, between func()) (entries []record.Entry) {
+	h.t.Helper()
+	open := h.must(record.Request{Op: record.OpOpenDir, Ino: dir}, nil)
+	q := record.Request{Op: record.OpReadDir, Ino: dir, Handle: open.Handle, Count: count, Flags: record.FlagPlus}
+	for page := 0; ; page++ {
+		p := h.must(q, nil)
+		if len(p.Value) > int(min(count, record.ValueMax)) {
+			h.t.Fatalf("page %d has %d bytes, %d were asked for", page, len(p.Value), count)
+		}
+		for rest := p.Value; len(rest) > 0; {
+			var e record.Entry
+			var err error
+			if rest, err = record.NextEntry(rest, &e); err != nil {
+				h.t.Fatal(err)
+			}
+			e.Name = bytes.Clone(e.Name)
+			entries = append(entries, e)
+			q.Cookie, q.Name = e.Cookie, e.Name
+		}
+		if p.Flags&record.ReplyEOF != 0 {
+			break
+		}
+		if page == 0 {
+			between()
+		}
+	}
+	h.must(record.Request{Op: record.OpReleaseDir, Ino: dir, Handle: open.Handle}, nil)
+	return entries
+}
+
+// A page with attributes from a snapshot is as long as one from the present: what the asker has room for.
+func TestPinnedPagesKeepTheirBound(t *testing.T) {
+	h := newHouse(t, 17)
+	d := h.mkdir(root, "d")
+	for i := range 2000 {
+		h.file(d, fmt.Sprintf("%0100d", i), nil)
+	}
+	for _, count := range []uint32{400, 4096, record.ValueMax} {
+		if n := len(h.pages(d, count, func() {})); n != 2002 {
+			t.Errorf("count %d: %d entries", count, n)
+		}
+	}
+}
+
+// A name of a snapshot comes with attributes only if it still leads there: a kernel believes such an entry and would find the name again
+// that has just been removed.
+func TestSnapshotDoesNotReviveNames(t *testing.T) {
+	h := newHouse(t, 18)
+	d := h.mkdir(root, "d")
+	for i := range 40 {
+		f := h.file(d, fmt.Sprint("f", i), nil)
+		h.must(record.Request{Op: record.OpLink, Ino: f, Dir: root, Name: fmt.Append(nil, "g", i)}, nil)
+	}
+	changed := map[string]bool{}
+	entries := h.pages(d, 400, func() {
+		for i := range 30 {
+			n := fmt.Sprint("f", i)
+			changed[n] = true
+			switch i % 3 {
+			case 0:
+				h.must(unlink(d, n), nil)
+			case 1:
+				h.must(rename(d, n, root, "moved"+n, 0), nil)
+			default:
+				h.must(rename(root, fmt.Sprint("g", i-1), d, n, 0), nil)
+			}
+		}
+	})
+	lost, kept := 0, 0
+	for _, e := range entries {
+		if e.Cookie <= record.CookieDotDot {
+			continue
+		}
+		if e.Attr.Ino == 0 {
+			lost++
+			if !changed[string(e.Name)] {
+				t.Errorf("%q has no attributes", e.Name)
+			}
+			continue
+		}
+		if kept++; kept > 2 && changed[string(e.Name)] { // the first page was read before the changes
+			t.Errorf("%q leads to %v no more", e.Name, e.Attr.Ino)
+		}
+	}
+	if len(entries) != 42 || lost < 20 {
+		t.Errorf("%d entries, %d without attributes", len(entries), lost)
+	}
+	h.check()
+}

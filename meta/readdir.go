@@ -109,6 +109,7 @@ func (p *pinTimer) Fire(t *engine.Turn) {
 type page struct {
 	o       *operation
 	room    int
+	size    int // bytes with all attributes, which a page of a snapshot gets later
 	entries int
 	plus    bool
 	full    bool
@@ -148,7 +149,7 @@ func (s *Shard) readdir(f *engine.Fiber, o *operation) error {
 // fill reads a page from the current state, attributes included, on one turn.
 func (p *page) fill() error {
 	o := p.o
-	p.full, p.entries, p.err = false, 0, nil
+	p.full, p.entries, p.size, p.err = false, 0, 0, nil
 	d, err := o.inode(o.q.Ino)
 	if err != nil {
 		return err
@@ -234,12 +235,14 @@ func (p *page) attr(ino record.Ino) (record.Attr, error) {
 }
 
 func (p *page) emit(e *record.Entry) bool {
-	if len(p.o.p.Value)+record.EntrySize(len(e.Name), p.plus) > p.room || p.entries == pageEntriesMax {
+	size := record.EntrySize(len(e.Name), p.plus)
+	if p.size+size > p.room || p.entries == pageEntriesMax {
 		p.full = true
 		return false
 	}
 	p.o.p.Value = e.Append(p.o.p.Value)
 	p.entries++
+	p.size += size
 	return true
 }
 
@@ -281,7 +284,8 @@ func (s *Shard) pinnedPage(f *engine.Fiber, p *page, h *dirHandle) error {
 	return p.withAttrs(f)
 }
 
-// withAttrs makes the page anew, each entry with what its inode is now.
+// withAttrs makes the page anew, each entry with what its inode is now. A name that leads there no more gets no attributes: the kernel would
+// believe that it is there, and show what has been removed.
 func (p *page) withAttrs(f *engine.Fiber) error {
 	o := p.o
 	flags := o.p.Flags
@@ -294,7 +298,7 @@ func (p *page) withAttrs(f *engine.Fiber) error {
 			if rest, err = record.NextEntry(rest, &e); err != nil {
 				return err
 			}
-			if e.Attr, err = p.attr(e.Ino); err != nil {
+			if e.Attr, err = p.current(&e); err != nil {
 				return err
 			}
 			o.p.Value = e.Append(o.p.Value)
@@ -302,4 +306,19 @@ func (p *page) withAttrs(f *engine.Fiber) error {
 		return nil
 	}
 	return o.view(f)
+}
+
+// current is what an entry's inode is now, if the name still leads to it.
+func (p *page) current(e *record.Entry) (record.Attr, error) {
+	if e.Cookie <= record.CookieDotDot {
+		return record.Attr{}, nil
+	}
+	d, err := p.o.entry(p.o.q.Ino, e.Name)
+	if err == record.NotFound || err == nil && d.Ino != e.Ino {
+		return record.Attr{}, nil
+	}
+	if err != nil {
+		return record.Attr{}, err
+	}
+	return p.attr(e.Ino)
 }
