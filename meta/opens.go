@@ -19,11 +19,11 @@ type openTable struct {
 type openCount struct {
 	mount uint64
 	ino   record.Ino
-	n     uint32
+	n     uint64
 }
 
 type openSum struct {
-	n      uint32
+	n      uint64
 	orphan bool
 }
 
@@ -35,15 +35,15 @@ func newOpenTable() openTable {
 }
 
 // total is how often an inode is open.
-func (t *openTable) total(ino record.Ino) uint32 { return t.byIno[ino].n }
+func (t *openTable) total(ino record.Ino) uint64 { return t.byIno[ino].n }
 
 // add counts n opens of a mount more, or fewer; it never goes below none. It returns how many opens are left of all mounts, and whether
 // the inode has no names.
-func (t *openTable) add(m *mount, ino record.Ino, n int) (left uint32, orphan bool) {
+func (t *openTable) add(m *mount, ino record.Ino, n int) (left uint64, orphan bool) {
 	c, had := t.byMount.Get(openCount{mount: m.number, ino: ino})
 	c.mount, c.ino = m.number, ino
 	n = max(n, -int(c.n))
-	c.n = uint32(int(c.n) + n)
+	c.n = uint64(int(c.n) + n)
 	switch {
 	case c.n == 0 && had:
 		t.byMount.Delete(c)
@@ -55,7 +55,7 @@ func (t *openTable) add(m *mount, ino record.Ino, n int) (left uint32, orphan bo
 		}
 	}
 	sum := t.byIno[ino]
-	sum.n = uint32(int(sum.n) + n)
+	sum.n = uint64(int(sum.n) + n)
 	t.put(ino, sum)
 	return sum.n, sum.orphan
 }
@@ -101,11 +101,19 @@ func (o *operation) open(i *node) error {
 	return nil
 }
 
+// dying tells an inode that has no name and is open no more: it is gone, although the reaper may still be taking it apart.
+func (o *operation) dying(i *node) bool {
+	return i.Flags&record.AttrOrphan != 0 && o.s.opens.total(i.Ino) == 0 && !o.replay
+}
+
 // openInode is the decision of OpOpen and OpOpenDir.
 func (o *operation) openInode() error {
 	i, err := o.inode(o.q.Ino)
 	if err != nil {
 		return err
+	}
+	if o.dying(i) {
+		return record.NotFound
 	}
 	if o.q.Op == record.OpOpenDir && !i.IsDir() {
 		return record.NotDir
@@ -148,19 +156,32 @@ func (s *Shard) reassert(f *engine.Fiber, o *operation) error {
 		return record.Invalid
 	}
 	if !s.recovering { // else it may be a file that is yet to be created again
-		o.decide = (*operation).getattr
+		o.decide = (*operation).reassertInode
 		if err := o.view(f); err != nil {
 			return err
 		}
 	}
-	if sess.mount.opens >= s.opt.OpensMax {
+	if sess.mount.opens >= s.opt.OpensMax || len(sess.asserted) >= s.opt.OpensMax {
 		return record.TooManyOpen
 	}
-	c := openCount{ino: ino, n: min(max(n, 1), 1<<30)}
+	c := openCount{ino: ino, n: uint64(min(max(n, 1), 1<<30))}
 	s.opens.add(sess.mount, ino, int(c.n))
 	if s.recovering {
 		sess.asserted = append(sess.asserted, c)
 	}
+	return nil
+}
+
+// reassertInode is the decision of a reassertion when the window is closed.
+func (o *operation) reassertInode() error {
+	i, err := o.inode(o.q.Ino)
+	if err != nil {
+		return err
+	}
+	if o.dying(i) {
+		return record.NotFound
+	}
+	o.p.Attr = i.Attr
 	return nil
 }
 

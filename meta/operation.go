@@ -229,16 +229,18 @@ func (o *operation) recall() error {
 	if err := i.Decode(val); err != nil {
 		return err
 	}
-	// A replay may meet the slot's next use: that one was answered later, so this one is applied too.
-	if i.Request != o.reqid && !(o.replay && i.Request > o.reqid) {
-		return nil
-	}
-	if i.Request == o.reqid {
+	switch {
+	case i.Request == o.reqid:
 		if err := o.p.Decode(i.Reply); err != nil {
 			return err
 		}
+		return errAnswered
+	case i.Request < o.reqid:
+		return nil
+	case o.replay: // the slot's next use: that one was answered later, so this one is applied too
+		return errAnswered
 	}
-	return errAnswered
+	return record.Stale // a straggler that its client has had an answer to, or has given up: its time to change anything is over
 }
 
 // remember keeps the answer in the transaction that it answers.

@@ -236,12 +236,15 @@ func (s *Shard) wait(f *engine.Fiber, q *record.Request) {
 	s.closed(f)
 }
 
+// replayOverhead is what a buffered request takes besides its bytes. A client counts more for each, so that one that keeps its bound is never refused.
+const replayOverhead = 96
+
 // keep buffers a request to be replayed.
 func (s *Shard) keep(sess *Session, txn, reqid uint64, body, data []byte) record.Status {
 	if !s.recovering || sess.done {
 		return record.Stale
 	}
-	size := len(body) + len(data)
+	size := len(body) + len(data) + replayOverhead
 	if sess.replayed+size > s.opt.ReplayBytes {
 		return record.TooBig
 	}

@@ -102,7 +102,7 @@ func TestRepeatedOpensAndReleasesCountOnce(t *testing.T) {
 		c.drop()
 		c.attach(false)
 		c.again(id, q, nil)
-		if got, want := h.s.opens.total(f), []uint32{1, 2, 1, 0}[i]; got != want {
+		if got, want := h.s.opens.total(f), []uint64{1, 2, 1, 0}[i]; got != want {
 			t.Errorf("step %d: %d opens, want %d", i, got, want)
 		}
 	}
@@ -425,4 +425,86 @@ func TestGreetings(t *testing.T) {
 		h.s.table.add(i, [16]byte{byte(i), byte(i >> 8)}, nil)
 	}
 	bad(ok.Append(nil))
+}
+
+// A request that its client has long had the answer to, or has given up, may still be on its way when its slot is used again. It must not be done
+// a second time.
+func TestStragglerChangesNothing(t *testing.T) {
+	h := newWireHouse(t, 53)
+	c := h.wire(1, 1)
+	ask := func(reqid uint64, q record.Request) record.Status {
+		p, _ := c.frame(netio.KindRequest, reqid, 0, q.Append(nil), nil)
+		return p.Status
+	}
+	first := c.next
+	for i, step := range []struct {
+		reqid uint64
+		q     record.Request
+		want  record.Status
+	}{
+		{first, create(root, "x", record.FlagNoOpen), record.OK},
+		{first + 1, unlink(root, "x"), record.OK},
+		{first + record.IdemSlots, create(root, "y", record.FlagNoOpen), record.OK},
+		{first, create(root, "x", record.FlagNoOpen), record.Stale},
+		{first + record.IdemSlots, create(root, "y", record.FlagNoOpen), record.OK},
+		{first + 2, lookup(root, "x"), record.NotFound},
+	} {
+		if st := ask(step.reqid, step.q); st != step.want {
+			t.Errorf("step %d: %v, want %v", i, st, step.want)
+		}
+	}
+	h.check()
+}
+
+// What a client says in the window is bounded by what it costs the server, however small and however often repeated it is.
+func TestSmallSayingsAreBounded(t *testing.T) {
+	h := newWireHouse(t, 54)
+	a := h.wire(1, 1)
+	f := a.ask(record.OK, create(root, "f", 0), nil).Attr.Ino
+	h.commitAll()
+	h.die()
+	a.kept = nil
+	a.recover()
+	body := (&record.Request{Op: record.OpOpen, Ino: f, Flags: record.FlagReassert, Count: 1}).Append(nil)
+	for i := range 2 * h.s.opt.OpensMax {
+		want := record.OK
+		if i >= h.s.opt.OpensMax {
+			want = record.TooManyOpen
+		}
+		if p, _ := a.frame(netio.KindRequest, 10000+uint64(i), 0, body, nil); p.Status != want {
+			t.Fatalf("reassertion %d: %v", i, p.Status)
+		}
+	}
+	h.s.opt.ReplayBytes = 1000
+	body = (&record.Request{Op: record.OpUnlink, Dir: root, Name: name("f")}).Append(nil)
+	n := 0
+	for ; n < 1000; n++ {
+		if p, _ := a.frame(netio.KindReplay, 20000+uint64(n), uint64(n+1), body, nil); p.Status != record.OK {
+			break
+		}
+	}
+	if most := 1000 / (len(body) + replayOverhead); n != most {
+		t.Errorf("%d requests buffered, want %d", n, most)
+	}
+}
+
+// However many opens mounts claim to have, the sum does not come round to none.
+func TestOpensDoNotOverflow(t *testing.T) {
+	table := newOpenTable()
+	a, b := &mount{number: 1}, &mount{number: 2}
+	const ino = record.Ino(7)
+	for range 3 {
+		table.add(a, ino, 1<<30)
+	}
+	table.add(b, ino, 1<<30)
+	table.mark(ino, true)
+	if got := table.total(ino); got != 1<<32 {
+		t.Errorf("%d opens", got)
+	}
+	table.drop(a, func(record.Ino) { t.Error("gone with the first mount") })
+	gone := false
+	table.drop(b, func(record.Ino) { gone = true })
+	if !gone || table.total(ino) != 0 || a.opens+b.opens != 0 {
+		t.Errorf("gone %v, %d opens", gone, table.total(ino))
+	}
 }
