@@ -72,7 +72,8 @@ type seenInode struct {
 	entries uint64
 	inline  int // bytes of its DATA record, -1: none
 	orphan  bool
-	xattrs  int
+	xattrs  int  // bytes of their values
+	list    int  // and of their names
 	rooted  bool // leads up to the root
 }
 
@@ -290,7 +291,8 @@ func (c *checker) xattrs(group uint16) error {
 		case checkXattrName(name) != nil:
 			c.problem(ino, "has an extended attribute with the name %q", name)
 		default:
-			if i.xattrs += len(name) + 1 + len(val); i.Flags&record.AttrXattr == 0 {
+			i.xattrs, i.list = i.xattrs+len(val), i.list+len(name)+1
+			if i.Flags&record.AttrXattr == 0 {
 				c.problem(ino, "has the extended attribute %q but says it has none", name)
 			}
 		}
@@ -323,8 +325,8 @@ func (c *checker) inode(i *seenInode) {
 	if orphan != i.orphan || orphan != (i.Nlink == 0) {
 		c.problem(i.Ino, "%d links, orphan flag %v, orphan record %v", i.Nlink, orphan, i.orphan)
 	}
-	if i.xattrs > record.XattrsMax {
-		c.problem(i.Ino, "%d bytes of extended attributes", i.xattrs)
+	if i.xattrs > record.XattrsMax || i.list > record.ListMax {
+		c.problem(i.Ino, "%d bytes of extended attributes, %d of their names", i.xattrs, i.list)
 	}
 	switch {
 	case i.IsDir():

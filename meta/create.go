@@ -68,6 +68,12 @@ func (o *operation) createOver() error {
 		}
 		o.touch(i, true)
 	}
+	if o.q.Flags&record.FlagKillPriv != 0 {
+		if err := o.killPriv(i); err != nil {
+			return err
+		}
+		o.touch(i, false)
+	}
 	o.p.Attr = i.Attr
 	return o.mayOpen(i)
 }

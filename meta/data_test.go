@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"basalt/engine"
 	"basalt/meta/record"
 	"basalt/storage"
 )
@@ -372,7 +373,7 @@ func TestXattr(t *testing.T) {
 	h.want(record.NotSupported, set("user.", "x", 0), nil)
 	h.want(record.Range, set("user."+strings.Repeat("n", 251), "x", 0), nil)
 	h.want(record.Invalid, set("user.a", "x", record.FlagCreate|record.FlagReplace), nil)
-	h.want(record.ValueTooBig, set("user.big", strings.Repeat("b", record.XattrsMax-20), 0), nil)
+	h.want(record.ValueTooBig, set("user.big", strings.Repeat("b", record.XattrsMax-2), 0), nil)
 	h.must(set("user.big", strings.Repeat("b", record.XattrsMax-60), 0), nil)
 	h.want(record.ValueTooBig, set("user.more", strings.Repeat("b", 60), 0), nil)
 	h.check()
@@ -463,4 +464,267 @@ func TestRandomRequestsNeverPanic(t *testing.T) {
 	h.settle()
 	h.fake.missOneIn = 0
 	h.check()
+}
+
+// A step of a punch that the store throws away and asks for again, or refuses and gets in smaller ones, must not count as done.
+func TestPunchStepsThatAreRunAgain(t *testing.T) {
+	const stripes = stepStripesMax + 10
+	for _, flags := range []uint32{record.FlagPunchHole | record.FlagKeepSize, record.FlagZeroRange} {
+		for _, full := range []bool{false, true} {
+			h := newHouse(t, 37)
+			h.fake.space = &storage.Space{BlockBytes: fakeBlock, Total: 1 << 20, Free: 1 << 20, Avail: 1 << 20}
+			f := h.file(root, "f", nil)
+			for i := range stripes {
+				h.write(f, uint64(i)*testStripe, []byte{1})
+			}
+			if full {
+				h.fake.removes = 1
+			} else {
+				h.fake.missOneIn = 1 << 30 // never, but one transaction in four runs twice
+			}
+			for range 8 {
+				h.must(fallocate(f, 0, stripes*testStripe, flags), nil)
+				for i := range stripes {
+					if got := h.read(f, uint64(i)*testStripe, 1); got[0] != 0 {
+						t.Fatalf("flags %#x, full %v: stripe %d was not punched", flags, full, i)
+					}
+				}
+				if full {
+					break
+				}
+				for i := range stripes {
+					h.write(f, uint64(i)*testStripe, []byte{1})
+				}
+			}
+			h.check()
+		}
+	}
+}
+
+func TestLargestXattr(t *testing.T) {
+	h := newHouse(t, 38)
+	f := h.file(root, "f", nil)
+	set := func(n string, size int) record.Request {
+		return record.Request{Op: record.OpSetXattr, Ino: f, Name: name(n), Value: pattern(size, 9)}
+	}
+	h.must(set("user.large", record.ValueMax), nil)
+	if p := h.must(record.Request{Op: record.OpGetXattr, Ino: f, Name: name("user.large")}, nil); !bytes.Equal(p.Value, pattern(record.ValueMax, 9)) {
+		t.Errorf("%d bytes came back", len(p.Value))
+	}
+	h.must(set("user.large", record.ValueMax), nil)
+	h.must(set("user.empty", 0), nil)
+	h.want(record.ValueTooBig, set("user.more", 1), nil)
+	h.must(set("user.large", record.ValueMax-1), nil)
+	h.must(set("user.more", 1), nil)
+	h.check()
+}
+
+// What the names of all attributes take is what listxattr(2) can return: 64 KiB.
+func TestXattrNamesFitTheirList(t *testing.T) {
+	h := newHouse(t, 39)
+	f := h.file(root, "f", nil)
+	set := func(i int) record.Request {
+		return record.Request{Op: record.OpSetXattr, Ino: f, Name: fmt.Appendf(nil, "user.%0250d", i)}
+	}
+	const most = record.ValueMax / (record.NameMax + 1)
+	for i := range most {
+		h.must(set(i), nil)
+	}
+	h.want(record.ValueTooBig, set(most), nil)
+	if p := h.must(record.Request{Op: record.OpListXattr, Ino: f}, nil); len(p.Value) != record.ValueMax {
+		t.Errorf("%d bytes of names", len(p.Value))
+	}
+	h.must(record.Request{Op: record.OpSetXattr, Ino: f, Name: set(0).Name, Value: pattern(record.ValueMax, 1)}, nil)
+	h.check()
+}
+
+// fallocate reserves nothing, but it must not promise what is clearly not there.
+func TestFallocateKnowsTheSpace(t *testing.T) {
+	h := newHouse(t, 40)
+	f := h.file(root, "f", nil)
+	h.write(f, 0, pattern(10*fakeBlock, 1))
+	h.fake.space = &storage.Space{BlockBytes: fakeBlock, Total: 1000, Free: 110, Avail: 100}
+	before := h.stat(f)
+	for _, flags := range []uint32{0, record.FlagKeepSize, record.FlagZeroRange, record.FlagZeroRange | record.FlagKeepSize} {
+		h.want(record.NoSpace, fallocate(f, 0, 111*fakeBlock, flags), nil)
+		h.want(record.NoSpace, fallocate(f, 0, record.SizeMax, flags), nil)
+	}
+	if h.stat(f) != before {
+		t.Errorf("a refused fallocate changed the file: %+v", h.stat(f))
+	}
+	h.fake.fold = func() { h.fake.space.Avail = 101 }
+	h.must(fallocate(f, 0, 111*fakeBlock, 0), nil)
+	h.must(truncate(f, 10*fakeBlock), nil)
+	h.fake.space.Avail, h.fake.fold = 100, nil
+	h.must(fallocate(f, 0, record.SizeMax, record.FlagPunchHole|record.FlagKeepSize), nil)
+	h.write(f, 0, pattern(10*fakeBlock, 1))
+	for _, flags := range []uint32{record.FlagKeepSize, 0} {
+		h.must(fallocate(f, 0, 110*fakeBlock, flags), nil)
+	}
+	if a := h.stat(f); a.Size != 110*fakeBlock {
+		t.Errorf("%d bytes", a.Size)
+	}
+	h.check()
+}
+
+// What has no name and is not open is gone, although the reaper may still have to take it apart: nobody can open it again. It would have
+// seen half a file, and its objects would have stayed.
+func TestDyingFileIsNotOpenedAgain(t *testing.T) {
+	h := newHouse(t, 41)
+	for _, flags := range []uint32{0, record.FlagTrunc, record.FlagReassert} {
+		f := h.file(root, "f", nil)
+		for i := range 2 * unlinkStripesMax {
+			h.write(f, uint64(i)*testStripe, []byte{1})
+		}
+		h.do(func(f0 *engine.Fiber) {
+			var p record.Reply
+			q := unlink(root, "f")
+			if h.s.Do(f0, h.sess, &q, nil, &p, nil); p.Status != record.OK {
+				t.Fatal(p.Status)
+			}
+			q = record.Request{Op: record.OpOpen, Ino: f, Flags: flags, Count: 1}
+			if h.s.Do(f0, h.sess, &q, nil, &p, nil); p.Status != record.NotFound {
+				t.Errorf("flags %#x: open: %v", flags, p.Status)
+			}
+		})
+		h.ask(record.Request{Op: record.OpRelease, Ino: f}, nil)
+		h.settle()
+		h.want(record.NotFound, record.Request{Op: record.OpGetAttr, Ino: f}, nil)
+		if rep := h.check(); rep.Orphans != 0 {
+			t.Errorf("%+v", rep)
+		}
+	}
+}
+
+// An inode that can't be read must not keep the reaper from the others.
+func TestReaperGoesOnBehindADamagedInode(t *testing.T) {
+	h := newHouse(t, 42)
+	var inos []record.Ino
+	for _, n := range []string{"a", "b"} {
+		inos = append(inos, h.must(create(root, n, 0), nil).Attr.Ino)
+		h.must(unlink(root, n), nil)
+	}
+	key := fakeItem{coll: storage.Coll(inos[0].Group()), key: string(record.AppendInoKey(nil, record.KindInode, inos[0]))}
+	sound, _ := h.fake.now.Get(key)
+	key.val = []byte{99}
+	h.fake.now.ReplaceOrInsert(key)
+	for _, ino := range inos {
+		h.must(record.Request{Op: record.OpRelease, Ino: ino}, nil)
+	}
+	h.sleep(3 * reapPauseNs)
+	h.want(record.Corrupt, record.Request{Op: record.OpGetAttr, Ino: inos[0]}, nil)
+	h.want(record.NotFound, record.Request{Op: record.OpGetAttr, Ino: inos[1]}, nil)
+	h.fake.now.ReplaceOrInsert(sound)
+	h.sleep(3 * reapPauseNs)
+	h.want(record.NotFound, record.Request{Op: record.OpGetAttr, Ino: inos[0]}, nil)
+	if st := h.s.Stats(); st.Reaped != 2 || st.ReapFailed == 0 || st.Dying != 0 {
+		t.Errorf("%d reaped, %d failed, %d dying", st.Reaped, st.ReapFailed, st.Dying)
+	}
+	h.check()
+}
+
+// A seek over a long hole lets others run in between.
+func TestSeekOverALongHoleYields(t *testing.T) {
+	h := newHouse(t, 43)
+	f := h.file(root, "f", nil)
+	const stripes = 8 * stepLooksMax
+	h.write(f, stripes*testStripe, []byte{1})
+	turns, over := 0, false
+	h.do(func(f0 *engine.Fiber) {
+		if err := f0.Turn().Go("other", func(f1 *engine.Fiber) {
+			for ; !over; turns++ {
+				f1.Yield()
+			}
+		}); err != nil {
+			t.Fatal(err)
+		}
+		var p record.Reply
+		q := record.Request{Op: record.OpLseek, Ino: f}
+		h.s.Do(f0, h.sess, &q, nil, &p, nil)
+		if over = true; p.Status != record.OK || p.Off != stripes*testStripe {
+			t.Errorf("%v at %d", p.Status, p.Off)
+		}
+	})
+	if turns < 6 {
+		t.Errorf("others ran %d times", turns)
+	}
+}
+
+func TestCreateOverTakesPrivilegesAway(t *testing.T) {
+	h := newHouse(t, 44)
+	f := h.file(root, "f", []byte("x"))
+	h.must(record.Request{Op: record.OpSetAttr, Ino: f, Valid: record.SetMode, Mode: 0o6755}, nil)
+	if a := h.must(create(root, "f", record.FlagTrunc|record.FlagKillPriv), nil).Attr; a.Mode != record.ModeRegular|0o755 || a.Size != 0 {
+		t.Errorf("%#o, %d bytes", a.Mode, a.Size)
+	}
+	h.check()
+}
+
+// On a full store a write waits for the space of files that have been removed and are still being taken apart; when none is left, it hears so.
+func TestWriteWaitsForWhatIsBeingFreed(t *testing.T) {
+	h := newHouse(t, 45)
+	f := h.file(root, "f", nil)
+	var old []record.Ino
+	for _, n := range []string{"a", "b"} {
+		ino := h.file(root, n, nil)
+		for i := range 3 * unlinkStripesMax {
+			h.write(ino, uint64(i)*testStripe, []byte{1})
+		}
+		old = append(old, ino)
+	}
+	never := false
+	h.fake.refuseIf = func(o *operation) error {
+		for _, ino := range old {
+			key := string(record.AppendInoKey(nil, record.KindInode, ino))
+			if o.q.Op == record.OpWrite && (never || h.fake.now.Has(fakeItem{coll: storage.Coll(ino.Group()), key: key})) {
+				return storage.ErrFull
+			}
+		}
+		return nil
+	}
+	h.want(record.NoSpace, record.Request{Op: record.OpWrite, Ino: f}, []byte("x"))
+	for _, want := range []record.Status{record.OK, record.NoSpace} {
+		h.do(func(f0 *engine.Fiber) {
+			var p record.Reply
+			for _, n := range []string{"a", "b"} {
+				q := unlink(root, n)
+				if h.s.Do(f0, h.sess, &q, nil, &p, nil); p.Status != record.OK {
+					t.Fatal(p.Status)
+				}
+			}
+			q := record.Request{Op: record.OpWrite, Ino: f}
+			if h.s.Do(f0, h.sess, &q, []byte("x"), &p, nil); p.Status != want {
+				t.Errorf("%v, want %v", p.Status, want)
+			}
+		})
+		h.settle()
+		h.check()
+		never = true
+		for _, n := range []string{"a", "b"} {
+			h.must(record.Request{Op: record.OpLink, Ino: f, Dir: root, Name: name(n)}, nil)
+		}
+	}
+}
+
+// What makes room works on a full store, and so does what only rewrites an inode.
+func TestFullStoreTakesWhatNeedsNoSpace(t *testing.T) {
+	h := newHouse(t, 46)
+	d := h.mkdir(root, "d")
+	h.mkdir(d, "sub")
+	small, large := h.file(d, "small", pattern(1000, 1)), h.file(d, "large", pattern(9*testStripe, 1))
+	open := h.must(create(d, "open", 0), nil).Attr.Ino
+	h.must(record.Request{Op: record.OpSetXattr, Ino: small, Name: name("user.x")}, nil)
+	h.fake.full, h.fake.removes = true, 1
+	h.want(record.NoSpace, create(d, "new", 0), nil)
+	h.want(record.NoSpace, record.Request{Op: record.OpWrite, Ino: small, Off: 1000}, []byte("x"))
+	set := record.Request{Op: record.OpSetAttr, Ino: small, Valid: record.SetMode | record.SetUID | record.SetMtime, Mode: 0o600, UID: 3, Mtime: 5}
+	for _, q := range []record.Request{set, truncate(small, 100), truncate(large, 4*testStripe), {Op: record.OpRemoveXattr, Ino: small, Name: name("user.x")},
+		fallocate(large, 0, 4*testStripe, record.FlagPunchHole|record.FlagKeepSize), rename(d, "large", root, "large", 0), unlink(root, "large"), unlink(d, "open"),
+		rmdir(d, "sub"), unlink(d, "small"), rmdir(root, "d"), {Op: record.OpRelease, Ino: open}} {
+		h.must(q, nil)
+	}
+	h.settle()
+	if rep := h.check(); rep.Inodes != 1 {
+		t.Errorf("%+v", rep)
+	}
 }

@@ -21,6 +21,11 @@ type fakeStore struct {
 	rng       *rand.Rand
 	missOneIn int   // 0: never
 	refuse    error // what Update answers
+	refuseIf  func(o *operation) error
+	full      bool   // takes only transactions that remove something
+	fold      func() // what a checkpoint does
+	removes   int    // objects that one transaction may remove, as on a full store; 0: any
+	space     *storage.Space
 	pins      int
 	commits   int
 }
@@ -80,10 +85,18 @@ func (s *fakeStore) Update(f *engine.Fiber, o *operation) (storage.Seq, error) {
 	if s.refuse != nil {
 		return 0, s.refuse
 	}
+	if s.refuseIf != nil {
+		if err := s.refuseIf(o); err != nil {
+			return 0, err
+		}
+	}
 	tx, err := s.run(f, func(tx *fakeTx) error { return o.run(tx) })
 	if err == nil && s.missOneIn > 0 && s.rng.IntN(4) == 0 { // it did not fit and has to be decided again, later
 		f.Yield()
 		tx, err = s.run(f, func(tx *fakeTx) error { return o.run(tx) })
+	}
+	if err == nil && (s.removes > 0 && tx.removed > s.removes || s.full && !tx.shrank) {
+		err = storage.ErrFull
 	}
 	if err != nil {
 		return 0, err
@@ -112,9 +125,20 @@ func (s *fakeStore) Commit(f *engine.Fiber, seq storage.Seq) error {
 	return nil
 }
 
+func (s *fakeStore) Checkpoint(f *engine.Fiber) error {
+	f.Yield()
+	if s.fold != nil {
+		s.fold()
+	}
+	return nil
+}
+
 func (s *fakeStore) Applied() storage.Seq   { return s.applied }
 func (s *fakeStore) Committed() storage.Seq { return s.committed }
 func (s *fakeStore) Space() storage.Space {
+	if s.space != nil {
+		return *s.space
+	}
 	return storage.Space{BlockBytes: fakeBlock, Total: 1000, Free: 500, Avail: 400}
 }
 
@@ -187,6 +211,8 @@ type fakeTx struct {
 	t       *btree.BTreeG[fakeItem]
 	mayMiss bool
 	missed  bool
+	removed int // objects
+	shrank  bool
 }
 
 func (tx *fakeTx) miss() error {
@@ -214,11 +240,13 @@ func (tx *fakeTx) Put(c storage.Coll, key, val []byte) error {
 }
 
 func (tx *fakeTx) Delete(c storage.Coll, key []byte) error {
+	tx.shrank = true
 	tx.t.Delete(fakeItem{coll: c, key: string(key)})
 	return nil
 }
 
 func (tx *fakeTx) DeleteRange(c storage.Coll, lo, hi []byte) error {
+	tx.shrank = true
 	var keys []string
 	tx.t.AscendRange(fakeItem{coll: c, key: string(lo)}, fakeItem{coll: c, key: string(hi)}, func(it fakeItem) bool {
 		keys = append(keys, it.key)
@@ -316,6 +344,8 @@ func (tx *fakeTx) Remove(c storage.Coll, obj []byte) error {
 	if _, ok := tx.t.Delete(fakeItem{coll: c, obj: true, key: string(obj)}); !ok {
 		return storage.ErrNotFound
 	}
+	tx.removed++
+	tx.shrank = true
 	return nil
 }
 

@@ -46,7 +46,9 @@ type operation struct {
 	stripes    uint32
 	inline     bool
 	frugal     bool   // the store is full: remove little at a time
+	folded     bool   // the store was asked for a checkpoint
 	pos        uint64 // where a job of several transactions is
+	next       uint64 // where it will be if this step is applied
 
 	key     [record.KeyMax]byte
 	end     [record.KeyMax]byte
@@ -80,8 +82,8 @@ func (s *Shard) take() *operation {
 
 func (s *Shard) give(o *operation) {
 	o.sess, o.reqid, o.replay, o.q, o.p, o.data, o.dst, o.decide = nil, 0, false, nil, nil, nil, nil, nil
-	o.ino, o.pos, o.again, o.tx, o.err, o.f = 0, 0, false, nil, nil, nil
-	o.willOpen, o.willOrphan, o.settled, o.counted, o.frugal = 0, 0, false, false, false
+	o.ino, o.pos, o.next, o.again, o.tx, o.err, o.f = 0, 0, 0, false, nil, nil, nil
+	o.willOpen, o.willOrphan, o.settled, o.counted, o.frugal, o.folded = 0, 0, false, false, false, false
 	s.idle = append(s.idle, o)
 }
 
@@ -107,14 +109,13 @@ func (o *operation) update(f *engine.Fiber) (storage.Seq, error) {
 				continue
 			}
 		}
-		if errors.Is(err, storage.ErrFull) && !o.frugal && o.removes() {
-			o.frugal = true
+		if errors.Is(err, storage.ErrFull) && o.mayFit(f) {
 			continue
 		}
 		if err != nil {
 			return 0, err
 		}
-		o.settled = false
+		o.settled, o.pos = false, o.next
 		if o.willOrphan != 0 && o.s.opens.total(o.willOrphan) == 0 {
 			o.s.reap(f.Turn(), o.willOrphan)
 		}
@@ -123,6 +124,22 @@ func (o *operation) update(f *engine.Fiber) (storage.Seq, error) {
 		}
 		f.Yield()
 	}
+}
+
+// mayFit tells whether it is worth another try on a full store: in smaller steps, and then after what is on its way to be free is free. Who has
+// removed a large file and is told that there is no space would not understand.
+func (o *operation) mayFit(f *engine.Fiber) bool {
+	switch {
+	case !o.frugal && o.removes():
+		o.frugal = true
+		return true
+	case o.sess == nil:
+		return false
+	case o.q.Op == record.OpFallocate && !o.folded: // its decision goes by an estimate, which is exact when nothing waits to be folded
+		o.folded = true
+		return o.s.store.Checkpoint(f) == nil
+	}
+	return o.s.awaitReaper(f)
 }
 
 // removes tells the operations that may remove many objects.

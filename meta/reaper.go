@@ -33,29 +33,43 @@ func (s *Shard) startReaper(t *engine.Turn) {
 func (s *Shard) reapAll(f *engine.Fiber) {
 	for len(s.dying) > 0 && !s.stopping {
 		ino := s.dying[0]
-		if err := s.reapOne(f, ino); err != nil {
+		switch err := s.reapOne(f, ino); {
+		case err == nil:
+			s.stats.Reaped++
+		case err == record.NotFound: // open again, or done
+		case errors.Is(err, storage.ErrReadOnly), errors.Is(err, storage.ErrClosed):
 			s.stats.ReapFailed++
-			if errors.Is(err, storage.ErrReadOnly) || errors.Is(err, storage.ErrClosed) {
-				break // the next mount finds them
-			}
+			s.reaping = false
+			s.reaped.WakeAll(f.Turn())
+			return // the next mount finds them
+		default: // one that can't be read must not keep the others from their end
+			s.stats.ReapFailed++
+			s.dying = append(s.dying, ino)
+			s.reaped.WakeAll(f.Turn())
 			f.Sleep(reapPauseNs)
-			continue
 		}
 		s.dying = s.dying[1:]
+		s.reaped.WakeAll(f.Turn())
 	}
 	s.reaping = false
-	s.idleReaper.WakeAll(f.Turn())
+	s.reaped.WakeAll(f.Turn())
 }
 
-// reapOne ends one inode; nothing to do is success.
+// awaitReaper waits until the reaper has freed something; false: it does not.
+func (s *Shard) awaitReaper(f *engine.Fiber) bool {
+	reaped, failed := s.stats.Reaped, s.stats.ReapFailed
+	for s.reaping && !s.stopping && s.stats.Reaped == reaped && s.stats.ReapFailed == failed {
+		s.reaped.Wait(f)
+	}
+	return s.stats.Reaped > reaped
+}
+
+// reapOne ends one inode; record.NotFound: there is nothing to do.
 func (s *Shard) reapOne(f *engine.Fiber, ino record.Ino) error {
 	o := s.own((*operation).reapStep)
 	o.q.Ino = ino
 	_, err := o.update(f)
 	s.give(o)
-	if err == record.NotFound {
-		return nil
-	}
 	return err
 }
 

@@ -57,7 +57,7 @@ type Shard struct {
 	recovery   recovery
 	dying      []record.Ino // inodes for the reaper
 	reaping    bool
-	idleReaper engine.WaitList
+	reaped     engine.WaitList // the reaper is done with an inode, or with all
 	reserved   engine.WaitList // a block of inode numbers came, or failed to
 	stats      Stats
 }
@@ -174,7 +174,7 @@ func (s *Shard) Stop(f *engine.Fiber) {
 	}
 	s.table.changed.WakeAll(t)
 	for s.reaping {
-		s.idleReaper.Wait(f)
+		s.reaped.Wait(f)
 	}
 	for s.recovering {
 		s.recovery.over.Wait(f)

@@ -13,6 +13,9 @@ func (o *operation) setattr() error {
 	if err != nil {
 		return err
 	}
+	if o.frugal {
+		o.essential() // it rewrites an inode, or less than that
+	}
 	if q.Valid&record.SetSize != 0 {
 		if err := o.truncate(i, q.Size); err != nil || o.again {
 			return err
@@ -150,7 +153,7 @@ func (o *operation) remove(i *node, stripe uint32) (was bool, err error) {
 }
 
 // fallocate is the decision of fallocate. Space is not reserved: what is written later goes to new blocks anyhow, so there is nothing that a
-// reservation could hold. Mode 0 extends the file.
+// reservation could hold. Mode 0 extends the file. But what is clearly not there is not promised either.
 func (o *operation) fallocate() error {
 	q := o.q
 	const modes = record.FlagKeepSize | record.FlagPunchHole | record.FlagZeroRange | record.FlagKillPriv
@@ -169,6 +172,9 @@ func (o *operation) fallocate() error {
 		return err
 	}
 	end := q.Off + q.Size
+	if !punch && !o.replay && o.lacks(i, q.Size) {
+		return storage.ErrFull
+	}
 	if punch || zero {
 		if err := o.punch(i, max(q.Off, o.pos), min(end, i.Size)); err != nil || o.again {
 			return err
@@ -187,7 +193,13 @@ func (o *operation) fallocate() error {
 	return nil
 }
 
-// punch makes zeros of [off, end), in steps if that touches more objects than one transaction may; o.pos is where the next step starts.
+// lacks tells that the store has no space for so many bytes of a file, even if all that the file has lies among them.
+func (o *operation) lacks(i *node, bytes uint64) bool {
+	sp := o.s.store.Space()
+	return bytes/uint64(sp.BlockBytes) > sp.Avail+i.Blocks/blockUnits
+}
+
+// punch makes zeros of [off, end), in steps if that touches more objects than one transaction may; o.next is where the next one starts.
 func (o *operation) punch(i *node, off, end uint64) error {
 	if i.Flags&record.AttrInline != 0 {
 		return o.punchInline(i, off, end)
@@ -197,7 +209,7 @@ func (o *operation) punch(i *node, off, end uint64) error {
 	removed := uint32(0)
 	for n := 0; off < end; n++ {
 		if n == stepLooksMax || removed == o.stripesAtOnce(stepStripesMax) {
-			o.pos = off
+			o.next = off
 			o.goOn(i)
 			return nil
 		}
@@ -283,7 +295,10 @@ func (o *operation) seek(f *engine.Fiber) error {
 	}
 	stripe := uint64(o.s.fs.StripeSize)
 	hole := o.q.Flags&record.FlagSeekHole != 0
-	for off := o.q.Off; off < o.size; off = off - off%stripe + stripe {
+	for off, looked := o.q.Off, 1; off < o.size; off, looked = off-off%stripe+stripe, looked+1 {
+		if looked%stepLooksMax == 0 {
+			f.Yield()
+		}
 		if off/stripe >= uint64(o.stripes) {
 			if !hole {
 				return record.NoSeek

@@ -10,6 +10,7 @@ type store interface {
 	Update(f *engine.Fiber, o *operation) (storage.Seq, error)
 	View(f *engine.Fiber, o *operation) error
 	Commit(f *engine.Fiber, seq storage.Seq) error
+	Checkpoint(f *engine.Fiber) error
 	Applied() storage.Seq
 	Committed() storage.Seq
 	Read(f *engine.Fiber, c storage.Coll, obj []byte, off uint64, dst []byte) (int, error)

@@ -57,16 +57,18 @@ func (o *operation) setxattr() error {
 	case err != nil && err != record.NoData:
 		return err
 	}
-	used, err := o.eachXattr(i, func(name, val []byte) int {
+	names := len(q.Name) + 1
+	values, err := o.eachXattr(i, func(name, val []byte) int {
 		if bytes.Equal(name, q.Name) {
 			return 0
 		}
-		return len(name) + 1 + len(val)
+		names += len(name) + 1
+		return len(val)
 	})
 	if err != nil {
 		return err
 	}
-	if used+len(q.Name)+1+len(q.Value) > record.XattrsMax {
+	if names > record.ListMax || values+len(q.Value) > record.XattrsMax {
 		return record.ValueTooBig
 	}
 	o.put(i.Ino.Group(), record.AppendXattrKey(o.key[:0], i.Ino, q.Name), q.Value)

@@ -22,7 +22,8 @@ const (
 	NameWire   = 1024                   // bytes of a name on the wire: a longer one than NameMax must arrive to be refused as TooLong
 	SymlinkMax = 4095                   // bytes of a symlink's target, PATH_MAX less its NUL
 	ValueMax   = 64 << 10               // bytes of an extended attribute, a directory page, any Value
-	XattrsMax  = 64 << 10               // bytes of all names and values of one inode's extended attributes
+	XattrsMax  = 64 << 10               // bytes of all values of one inode's extended attributes: one may have them all (XATTR_SIZE_MAX)
+	ListMax    = 64 << 10               // bytes of all their names, each with its NUL (XATTR_LIST_MAX)
 	LinkMax    = 65000                  // hard links of one inode
 	InlineMax  = 4096                   // bytes of file data kept beside the inode
 	StripeSize = 1 << 20                // bytes of one object of a large file; also the largest write
