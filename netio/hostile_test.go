@@ -221,6 +221,45 @@ func TestAfterHandshake(t *testing.T) {
 }
 
 // A peer that asks for much and reads nothing holds little, delays nobody, and is closed.
+// What a client sends before it is welcomed has to wait; there is a bound to how much can.
+func TestTooMuchBeforeWelcome(t *testing.T) {
+	everywhere(t, testLimits(), func(t *testing.T, s *scene) {
+		p := s.rawDial(t)
+		p.put(append(rawHello(3), make([]byte, 60<<10)...))
+		p.drainRefused()
+		s.still(t)
+	})
+}
+
+// drainRefused reads until the connection ends.
+func (p *rawPeer) drainRefused() {
+	p.t.Helper()
+	var timeout net.Error
+	if _, err := io.Copy(io.Discard, p); errors.As(err, &timeout) && timeout.Timeout() {
+		p.t.Fatal("the server does not close")
+	}
+}
+
+// Requests that were sent together with HELLO are served once the session is in.
+func TestRequestsBehindHello(t *testing.T) {
+	everywhere(t, testLimits(), func(t *testing.T, s *scene) {
+		p := s.rawDial(t)
+		b := rawHello(3)
+		for i := range 100 {
+			b = append(b, rawFrame(Header{Kind: KindRequest, ReqID: uint64(i)}, []byte("e"), nil)...)
+		}
+		p.put(b)
+		if h, _, err := p.frame(); err != nil || h.Kind != KindWelcome {
+			t.Fatalf("%v %v", h.Kind, err)
+		}
+		for i := range 100 {
+			if h, _, err := p.frame(); err != nil || h.Kind != KindReply || h.ReqID != uint64(i) {
+				t.Fatalf("%v %d %v", h.Kind, h.ReqID, err)
+			}
+		}
+	})
+}
+
 func TestSlowReader(t *testing.T) {
 	lim := testLimits()
 	lim.Send, lim.OutBytes, lim.CreditBytes = 700*time.Millisecond, 1<<20, 4<<20
