@@ -39,8 +39,7 @@ const (
 )
 
 const _ = uint(recvBufMax - HeaderLen - BodyMax - skipRoom - 1)
-const _ = uint(gatherLarge - HeaderLen - BodyMax)
-const _ = uint(gatherLen - HeaderLen - copyMax)
+const _ = uint(gatherLarge - HeaderLen - BodyMax - copyMax)
 
 // Limits bound what peers can make a server or a link hold. Zero fields take the default.
 type Limits struct {
