@@ -115,6 +115,7 @@ func (s *standIn) Attach(f *engine.Fiber, c *netio.Conn, hello []byte) ([]byte, 
 	if !s.known || s.forget {
 		w.Flags |= record.WelcomeNew
 		s.forget = false
+		s.opens = map[record.Ino]int{}
 		s.live.idem = map[uint64][]byte{}
 	}
 	s.known = true
@@ -244,8 +245,13 @@ func (s *standIn) look(f *engine.Fiber, q *record.Request, p *netio.Reply, rep *
 	case record.OpOpen:
 		s.opens[q.Ino] += int(q.Count)
 		rep.Attr = s.attr(q.Ino)
+	case record.OpOpenDir:
+		s.opens[q.Ino]++
+		rep.Handle = 1
 	case record.OpRelease:
 		s.opens[q.Ino] -= int(q.Count)
+	case record.OpReleaseDir:
+		s.opens[q.Ino]--
 	case record.OpLookup:
 		if ino, ok := s.live.names[string(q.Name)]; ok {
 			rep.Attr = s.attr(ino)
