@@ -262,6 +262,30 @@ func TestWindowClosesWithoutTheAbsent(t *testing.T) {
 	h.check()
 }
 
+// Who comes back after the window has closed learns what of its life had survived, not how far the server has got since: the numbers go on from
+// there, and would make it take for committed what is lost.
+func TestTheAbsentLearnWhatSurvived(t *testing.T) {
+	h := newWireHouse(t, 56)
+	a, b := h.wire(1, 1), h.wire(2, 1)
+	h.commitAll()
+	survived := uint64(h.s.store.Committed())
+	b.ask(record.OK, create(root, "from b", record.FlagNoOpen), nil)
+	lost := b.kept[0].txn
+	h.die()
+	a.recover()
+	ok := false
+	a.done(&ok)
+	h.sleep(3 * testLease / 2)
+	for i := range 50 {
+		a.ask(record.OK, create(root, fmt.Sprint(i), record.FlagNoOpen), nil)
+	}
+	h.commitAll()
+	w := b.attach(false)
+	if w.Flags&record.WelcomeNew == 0 || w.Committed < survived || w.Committed >= lost {
+		t.Errorf("welcome %+v: committed should be %d, below the lost transaction %d", w, survived, lost)
+	}
+}
+
 func TestRequestsWaitForTheWindow(t *testing.T) {
 	h := newWireHouse(t, 46)
 	a := h.wire(1, 1)
@@ -316,6 +340,19 @@ func TestReplayBounds(t *testing.T) {
 		if p, _ := a.frame(netio.KindRequest, 9999, 5, body, nil); p.Status != record.Invalid {
 			t.Errorf("request %x: %v", body, p.Status)
 		}
+	}
+	small := 0 // what is left is filled by small ones, whose bookkeeping is more than their bytes
+	h.do(func(f *engine.Fiber) {
+		q := record.Request{Op: record.OpUnlink}
+		for small < 1<<20 {
+			if p, _ := a.frameIn(f, netio.KindReplay, uint64(n+small+1), 5, q.Append(nil), nil); p.Status != record.OK {
+				break
+			}
+			small++
+		}
+	})
+	if most := 1 << 20 / record.ReplayHead; small == 0 || small > most {
+		t.Errorf("%d small requests buffered in a MiB, want at most %d", small, most)
 	}
 }
 

@@ -147,10 +147,11 @@ func (s *Session) recover(f *engine.Fiber, link *netio.Link, w *record.Welcome) 
 			return err
 		}
 	}
-	if restarted && w.Flags&record.WelcomeReplay == 0 {
-		if n := s.kept.clear(w.Committed); n > 0 {
+	if restarted && w.Flags&record.WelcomeReplay == 0 { // a server that still knows us has closed its window with us: it has played all of it
+		if n := s.kept.clear(w.Committed); n > 0 && unknown {
 			s.forgotten(n)
 		}
+		s.room.WakeAll(f.Turn())
 	}
 	if w.Flags&record.WelcomeReplay != 0 {
 		return s.replay(f, link, w.Incarnation)

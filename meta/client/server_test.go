@@ -36,6 +36,7 @@ type standIn struct {
 	stale         int   // requests that arrived twice
 	attachNs      int64 // how long it lets a session wait for its WELCOME
 	stall         bool  // holds REPLAYDONE back and loses the connection instead
+	closeUnsaid   bool  // but closes the window meanwhile
 	doneSeen      bool
 }
 
@@ -149,6 +150,9 @@ func (s *standIn) Serve(f *engine.Fiber, c *netio.Conn, q *netio.Request, p *net
 		s.doneSeen = true
 		if s.stall {
 			s.stall = false
+			if s.closeUnsaid {
+				s.applyReplays()
+			}
 			c.Close(f.Turn())
 			return
 		}

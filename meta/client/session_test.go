@@ -326,6 +326,30 @@ type restart struct{ b *bench }
 
 func (r *restart) Fire(*engine.Turn) { r.b.s.start(r.b.t) }
 
+// The window closes, and the answer to REPLAYDONE is lost: nothing else is, whatever the numbers of the new life say.
+func TestLostAnswerToReplayDone(t *testing.T) {
+	b := newBench(t, 14, SessionConfig{})
+	b.s.txn = 1000 // others did much, and do not come back
+	b.do(func(f *engine.Fiber) {
+		for i := range 5 {
+			b.write(f, uint64(i))
+		}
+	})
+	b.s.kill()
+	b.s.start(t)
+	b.s.stall, b.s.closeUnsaid = true, true
+	b.do(func(f *engine.Fiber) {
+		b.write(f, 5)
+		if s := b.fs.Fsync(f, theFile); s != record.OK {
+			t.Errorf("fsync: %v", s)
+		}
+	})
+	b.requireFile(upTo(6))
+	if st := b.sess.Stats(); st.Lost != 0 || st.KeptRequests != 0 {
+		t.Errorf("%+v\n%v", st, b.events)
+	}
+}
+
 // While the server is away an interrupted caller comes back, the others wait.
 func TestInterruptible(t *testing.T) {
 	b := newBench(t, 5, SessionConfig{})
