@@ -8,6 +8,7 @@ import (
 	"net"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -391,4 +392,32 @@ func TestHostileServer(t *testing.T) {
 			}
 		})
 	}
+}
+
+// While the shard takes nothing, not even a word that there is something, what its peers send stays within the credit.
+func TestShardTakesNothing(t *testing.T) {
+	lim := testLimits()
+	lim.CreditBytes = 4096
+	s := realScene(t, "unix", TransportGnet, lim)
+	p := s.rawDial(t)
+	p.greet()
+	stuck, free := make(chan struct{}), make(chan struct{})
+	release := sync.OnceFunc(func() { close(free) })
+	defer release()
+	hold := func(*engine.Turn) { close(stuck); <-free }
+	if err := s.sr.Post(engine.MessageFunc(hold)); err != nil {
+		t.Fatal(err)
+	}
+	<-stuck
+	for s.sr.Post(engine.MessageFunc(func(*engine.Turn) {})) == nil {
+	}
+	written := make(chan struct{})
+	go func() {
+		defer close(written)
+		p.Write(make([]byte, 16<<20)) // fails when the door closes
+	}()
+	p.wantEnd(CodeCredit, "without an answer")
+	<-written
+	release()
+	s.still(t)
 }
