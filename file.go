@@ -57,7 +57,18 @@ func (x *FS) OpenFile(name string, flag int, perm fs.FileMode) (*File, error) {
 	return file, nil
 }
 
+// open asks the node to create at once if it may have to: that opens what is there too, and tells what else is in the way.
 func (o *File) open(f *engine.Fiber, flag int, perm fs.FileMode) record.Status {
+	if flag&os.O_CREATE != 0 && o.name != "." {
+		dir, base, s := o.x.parent(f, o.name)
+		if s == record.OK {
+			s = o.create(f, &walk{dir: dir, base: base}, flag, perm)
+		}
+		inTheWay := s == record.Exists && flag&os.O_EXCL == 0 // a symbolic link, or what only Open can tell about
+		if !inTheWay && s != record.NoSpace && s != record.ReadOnly {
+			return s
+		} // a store that takes no change may still have the file
+	}
 	at, s := o.x.resolve(f, o.name, flag&os.O_EXCL == 0)
 	switch {
 	case s == record.NotFound && at.base != "" && flag&os.O_CREATE != 0:
@@ -80,13 +91,13 @@ func (o *File) open(f *engine.Fiber, flag int, perm fs.FileMode) record.Status {
 	return o.x.fs.Open(f, o.ino, flags, &client.Found{})
 }
 
-// create makes the file where the walk ended. Somebody may have been faster: the node decides.
+// create makes the file where the walk ended, or opens it if it is there.
 func (o *File) create(f *engine.Fiber, at *walk, flag int, perm fs.FileMode) record.Status {
 	birth := o.x.birth(perm)
 	if flag&os.O_EXCL != 0 {
 		birth.Flags |= record.FlagExcl
 	}
-	if flag&os.O_TRUNC != 0 {
+	if flag&os.O_TRUNC != 0 && o.writable {
 		birth.Flags |= record.FlagTrunc
 	}
 	var found client.Found

@@ -15,10 +15,10 @@ import (
 func (x *FS) resolve(f *engine.Fiber, name string, follow bool) (at walk, s record.Status) {
 	at = walk{x: x, follow: follow}
 	at.stack = append(at.stack, record.RootIno)
-	if s = x.fs.GetAttr(f, record.RootIno, &at.found); s != record.OK {
-		return at, s
+	if s = at.run(f, name); s == record.OK && at.found.Attr.Ino == 0 {
+		s = x.fs.GetAttr(f, at.here(), &at.found)
 	}
-	return at, at.run(f, name)
+	return at, s
 }
 
 // walk is a path on its way.
@@ -26,7 +26,7 @@ type walk struct {
 	x      *FS
 	follow bool
 	stack  []record.Ino // directories from the root to where we are, so that ".." of a link's target is known
-	found  client.Found // what the last name is
+	found  client.Found // what the last name is; nothing: the directory where we are, which nobody has asked about yet
 	dir    record.Ino   // the directory of the last name
 	base   string       // the last name
 	links  int
@@ -41,9 +41,7 @@ func (w *walk) run(f *engine.Fiber, name string) record.Status {
 			continue
 		case "..":
 			w.up()
-			if s := w.x.fs.GetAttr(f, w.here(), &w.found); s != record.OK {
-				return s
-			}
+			w.found = client.Found{}
 			continue
 		}
 		if s := w.step(f, part, last); s != record.OK {
@@ -72,7 +70,11 @@ func (w *walk) step(f *engine.Fiber, part string, last bool) record.Status {
 	}
 	switch attr := &w.found.Attr; {
 	case attr.IsSymlink() && (!last || w.follow):
-		return w.link(f, attr.Ino)
+		s := w.link(f, attr.Ino)
+		if s == record.OK && !last && !w.inDirectory() {
+			s = record.NotDir
+		}
+		return s
 	case attr.IsDir():
 		w.stack = append(w.stack, attr.Ino)
 	case !last:
@@ -80,6 +82,9 @@ func (w *walk) step(f *engine.Fiber, part string, last bool) record.Status {
 	}
 	return record.OK
 }
+
+// inDirectory: what was found is the directory where we are.
+func (w *walk) inDirectory() bool { return w.found.Attr.Ino == 0 || w.found.Attr.IsDir() }
 
 func (w *walk) link(f *engine.Fiber, ino record.Ino) record.Status {
 	if w.links++; w.links > linksMax {
@@ -93,7 +98,7 @@ func (w *walk) link(f *engine.Fiber, ino record.Ino) record.Status {
 		return record.NotFound // an absolute target means a mount's host, which is not here
 	}
 	follow := w.follow
-	w.follow = true
+	w.follow, w.found = true, client.Found{}
 	s = w.run(f, string(target))
 	w.follow = follow
 	return s
@@ -105,11 +110,12 @@ func (x *FS) parent(f *engine.Fiber, name string) (record.Ino, string, record.St
 		return 0, "", record.Invalid
 	}
 	dir, base := path.Split(name)
-	at, s := x.resolve(f, path.Clean("./"+dir), true)
-	if s == record.OK && !at.found.Attr.IsDir() {
+	at := walk{x: x, follow: true, stack: []record.Ino{record.RootIno}}
+	s := at.run(f, path.Clean("./"+dir))
+	if s == record.OK && !at.inDirectory() {
 		s = record.NotDir
 	}
-	return at.found.Attr.Ino, base, s
+	return at.here(), base, s
 }
 
 // Stat describes what name leads to.

@@ -40,6 +40,8 @@ func (s *Shard) Attach(f *engine.Fiber, c *netio.Conn, hello []byte) ([]byte, er
 	}
 	if s.recovering {
 		w.Flags |= record.WelcomeReplay
+	}
+	if fresh || s.recovering { // what it may know the numbers of is of an earlier life: of that, this is what survived
 		w.Committed = uint64(s.recovery.base)
 	}
 	return w.Append(nil), nil

@@ -262,6 +262,30 @@ func TestWindowClosesWithoutTheAbsent(t *testing.T) {
 	h.check()
 }
 
+// Who comes back after the window has closed learns what of its life had survived, not how far the server has got since: the numbers go on from
+// there, and would make it take for committed what is lost.
+func TestTheAbsentLearnWhatSurvived(t *testing.T) {
+	h := newWireHouse(t, 56)
+	a, b := h.wire(1, 1), h.wire(2, 1)
+	h.commitAll()
+	survived := uint64(h.s.store.Committed())
+	b.ask(record.OK, create(root, "from b", record.FlagNoOpen), nil)
+	lost := b.kept[0].txn
+	h.die()
+	a.recover()
+	ok := false
+	a.done(&ok)
+	h.sleep(3 * testLease / 2)
+	for i := range 50 {
+		a.ask(record.OK, create(root, fmt.Sprint(i), record.FlagNoOpen), nil)
+	}
+	h.commitAll()
+	w := b.attach(false)
+	if w.Flags&record.WelcomeNew == 0 || w.Committed < survived || w.Committed >= lost {
+		t.Errorf("welcome %+v: committed should be %d, below the lost transaction %d", w, survived, lost)
+	}
+}
+
 func TestRequestsWaitForTheWindow(t *testing.T) {
 	h := newWireHouse(t, 46)
 	a := h.wire(1, 1)
@@ -483,7 +507,7 @@ func TestSmallSayingsAreBounded(t *testing.T) {
 			break
 		}
 	}
-	if most := 1000 / (len(body) + replayOverhead); n != most {
+	if most := 1000 / (len(body) + record.ReplayHead); n != most {
 		t.Errorf("%d requests buffered, want %d", n, most)
 	}
 }

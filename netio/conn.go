@@ -64,10 +64,16 @@ func (c *Conn) Notify(t *engine.Turn, kind Kind, body []byte) error {
 // Close ends the connection at once; requests that are running go on, their replies go nowhere.
 func (c *Conn) Close(t *engine.Turn) { c.lose(t, errDropped) }
 
-// deliver takes bytes that were received by somebody else.
+// deliver takes bytes that were received by somebody else. Behind HELLO nothing is looked at before WELCOME: a peer that sends on all the same
+// gets one receive buffer for it.
 func (c *Conn) deliver(t *engine.Turn, p []byte) {
 	for len(p) > 0 && c.state == streamOpen {
-		n := copy(c.in.next(), p)
+		room := c.in.next()
+		if len(room) == 0 {
+			c.fail(t, malformed("bytes before WELCOME", recvBufMin, uint64(len(c.in.mem)+len(p))))
+			return
+		}
+		n := copy(room, p)
 		p = p[n:]
 		c.received(t, n)
 	}

@@ -68,12 +68,15 @@ func (k *gnetCarrier) adopted(t *engine.Turn, peer string, prefix []byte) {
 // traffic gives what has arrived to the shard. A peer that sends more than it was granted is closed: gnet can't be told to stop reading.
 func (k *gnetCarrier) traffic(c gnet.Conn) gnet.Action {
 	n := c.InboundBuffered()
-	if n == 0 || k.unposted != nil {
+	if n == 0 {
 		return gnet.None
 	}
-	if limit := int64(k.port.lim.CreditBytes + inboundSlack); k.unread.Load()+int64(n) > limit {
+	if limit := int64(max(k.port.lim.CreditBytes, frameMax) + inboundSlack); k.unread.Load()+int64(n) > limit {
 		c.Write(refusal(CodeCredit, fmt.Sprintf("netio: more than %d bytes sent without an answer", limit)))
 		return gnet.Close
+	}
+	if k.unposted != nil { // lookAgain comes back for it
+		return gnet.None
 	}
 	ch := k.spare.Swap(nil)
 	if ch == nil || cap(ch.b) < n {

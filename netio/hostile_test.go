@@ -8,6 +8,7 @@ import (
 	"net"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -221,6 +222,45 @@ func TestAfterHandshake(t *testing.T) {
 }
 
 // A peer that asks for much and reads nothing holds little, delays nobody, and is closed.
+// What a client sends before it is welcomed has to wait; there is a bound to how much can.
+func TestTooMuchBeforeWelcome(t *testing.T) {
+	everywhere(t, testLimits(), func(t *testing.T, s *scene) {
+		p := s.rawDial(t)
+		p.put(append(rawHello(3), make([]byte, 60<<10)...))
+		p.drainRefused()
+		s.still(t)
+	})
+}
+
+// drainRefused reads until the connection ends.
+func (p *rawPeer) drainRefused() {
+	p.t.Helper()
+	var timeout net.Error
+	if _, err := io.Copy(io.Discard, p); errors.As(err, &timeout) && timeout.Timeout() {
+		p.t.Fatal("the server does not close")
+	}
+}
+
+// Requests that were sent together with HELLO are served once the session is in.
+func TestRequestsBehindHello(t *testing.T) {
+	everywhere(t, testLimits(), func(t *testing.T, s *scene) {
+		p := s.rawDial(t)
+		b := rawHello(3)
+		for i := range 100 {
+			b = append(b, rawFrame(Header{Kind: KindRequest, ReqID: uint64(i)}, []byte("e"), nil)...)
+		}
+		p.put(b)
+		if h, _, err := p.frame(); err != nil || h.Kind != KindWelcome {
+			t.Fatalf("%v %v", h.Kind, err)
+		}
+		for i := range 100 {
+			if h, _, err := p.frame(); err != nil || h.Kind != KindReply || h.ReqID != uint64(i) {
+				t.Fatalf("%v %d %v", h.Kind, h.ReqID, err)
+			}
+		}
+	})
+}
+
 func TestSlowReader(t *testing.T) {
 	lim := testLimits()
 	lim.Send, lim.OutBytes, lim.CreditBytes = 700*time.Millisecond, 1<<20, 4<<20
@@ -352,4 +392,32 @@ func TestHostileServer(t *testing.T) {
 			}
 		})
 	}
+}
+
+// While the shard takes nothing, not even a word that there is something, what its peers send stays within the credit.
+func TestShardTakesNothing(t *testing.T) {
+	lim := testLimits()
+	lim.CreditBytes = 4096
+	s := realScene(t, "unix", TransportGnet, lim)
+	p := s.rawDial(t)
+	p.greet()
+	stuck, free := make(chan struct{}), make(chan struct{})
+	release := sync.OnceFunc(func() { close(free) })
+	defer release()
+	hold := func(*engine.Turn) { close(stuck); <-free }
+	if err := s.sr.Post(engine.MessageFunc(hold)); err != nil {
+		t.Fatal(err)
+	}
+	<-stuck
+	for s.sr.Post(engine.MessageFunc(func(*engine.Turn) {})) == nil {
+	}
+	written := make(chan struct{})
+	go func() {
+		defer close(written)
+		p.Write(make([]byte, 16<<20)) // fails when the door closes
+	}()
+	p.wantEnd(CodeCredit, "without an answer")
+	<-written
+	release()
+	s.still(t)
 }

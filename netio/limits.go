@@ -39,8 +39,7 @@ const (
 )
 
 const _ = uint(recvBufMax - HeaderLen - BodyMax - skipRoom - 1)
-const _ = uint(gatherLarge - HeaderLen - BodyMax)
-const _ = uint(gatherLen - HeaderLen - copyMax)
+const _ = uint(gatherLarge - HeaderLen - BodyMax - copyMax)
 
 // Limits bound what peers can make a server or a link hold. Zero fields take the default.
 type Limits struct {
@@ -92,9 +91,11 @@ func (l Limits) withDefaults() Limits {
 	return l
 }
 
+// frameMax is the most that one request costs, its reply included. It may be sent alone, however little the credit is.
+const frameMax = HeaderLen + BodyMax + 2*PayloadMax
+
 // check refuses limits under which the largest frame could never be served.
 func (l *Limits) check() error {
-	const frameMax = HeaderLen + BodyMax + 2*PayloadMax
 	for _, x := range []struct {
 		name           string
 		v, least, most int64

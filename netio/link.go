@@ -201,7 +201,8 @@ func (l *Link) Call(f *engine.Fiber, h *Header, body, payload []byte, rep *Reply
 	}
 	if !sent {
 		t = f.Turn()
-		if c.deadline != 0 { // the server counts from now
+		if c.deadline != 0 { // the server counts from now; and a timer that fired just before may have seen c neither waiting nor sent
+			l.setTimer(t, c.deadline)
 			h.DeadlineMs = uint32(max(1, (c.deadline-t.Now())/1e6))
 		}
 		l.table.add(c)

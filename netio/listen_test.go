@@ -2,12 +2,15 @@ package netio
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"basalt/engine"
 )
@@ -225,4 +228,34 @@ func canceled() context.Context {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	return ctx
+}
+
+// A storm of connections beyond the bound: those that may linger until they have read why are bounded too, because descriptors are.
+func TestStormOfConnections(t *testing.T) {
+	r := startReactor(t, "storm", engine.Config{})
+	p, err := NewPort(3, r, &scripted{}, Limits{ConnsMax: 4})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = r.Call(func(f *engine.Fiber) error {
+		lingering := 0
+		for range 40 {
+			pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+			if err != nil {
+				return err
+			}
+			defer unix.Close(pair[1])
+			if c := p.Adopt(f.Turn(), int32(pair[0]), "storm", nil); c.state < streamDown {
+				lingering++
+			}
+		}
+		p.Drain(f)
+		if lingering != 8 {
+			return fmt.Errorf("%d connections are kept, want 4 that are served and 4 that are told", lingering)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 }

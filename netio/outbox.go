@@ -71,7 +71,7 @@ func (o *outbox) frame(a *arena.Arena, h *Header, body, payload []byte, buf aren
 	h.bodyLen, h.payloadLen = uint32(len(body)), uint32(len(payload))
 	h.bodyCrc = checksum(body)
 	n := HeaderLen + len(body)
-	small := len(payload) <= copyMax && n+len(payload) <= gatherLen
+	small := len(payload) <= copyMax
 	if small {
 		n += len(payload)
 	}

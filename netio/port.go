@@ -95,6 +95,9 @@ func (p *Port) adopt(t *engine.Turn, fd int32, via carrier, peer string, prefix 
 		c.deliver(t, prefix)
 		c.arm(t)
 	}
+	if len(p.conns) > 2*p.lim.ConnsMax { // a storm: there are no descriptors to let that many linger until they have read why
+		c.lose(t, c.err)
+	}
 	return c
 }
 

@@ -16,12 +16,13 @@ func (fs *FS) Open(f *engine.Fiber, ino record.Ino, flags uint32, out *Found) re
 	return fs.finish(f, o, s, out)
 }
 
-// Release gives an open back. It is not interruptible: nobody waits for it, and the server must learn of it.
+// Release gives an open back. It is not interruptible: nobody waits for it, and the server must learn of it. Until it is answered the open counts: a
+// server that restarts meanwhile is told of it first, and then takes it back.
 func (fs *FS) Release(f *engine.Fiber, ino record.Ino) record.Status {
-	fs.opens.add(ino, -1)
 	o := fs.take(f, record.OpRelease)
 	o.q.Ino, o.q.Count = ino, 1
 	s := fs.call(f, o, nil, nil)
+	fs.opens.add(ino, -1)
 	fs.put(o)
 	return s
 }

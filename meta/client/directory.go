@@ -68,10 +68,10 @@ func (fs *FS) ReleaseDir(f *engine.Fiber, h DirHandle) record.Status {
 	}
 	fs.dirs.list[h-1] = nil
 	fs.dirs.free = append(fs.dirs.free, h)
-	fs.opens.add(d.ino, -1)
 	o := fs.take(f, record.OpReleaseDir)
 	o.q.Ino, o.q.Handle = d.ino, d.handle
 	s := fs.call(f, o, nil, nil)
+	fs.opens.add(d.ino, -1) // only now, as in Release
 	fs.put(o)
 	return s
 }

@@ -25,14 +25,13 @@ type keptRequest struct {
 }
 
 const (
-	keptOverhead = 128      // bookkeeping, counted as bytes
-	spareFrom    = 64 << 10 // buffers from this size on are used again
-	spareMax     = 16
+	spareFrom = 64 << 10 // buffers from this size on are used again
+	spareMax  = 16
 )
 
-const _ = uint(record.ReplayMax - 2*(record.StripeSize+record.RequestSizeMax+keptOverhead)) // one request always fits
+const _ = uint(record.ReplayMax - 2*(record.StripeSize+record.RequestSizeMax+record.ReplayHead)) // one request always fits
 
-func keptCost(body, data int) int { return body + data + keptOverhead }
+func keptCost(body, data int) int { return body + data + record.ReplayHead }
 
 // reserve makes sure that a request of this cost can be kept; false: not now.
 func (k *kept) reserve(cost int) bool {

@@ -147,10 +147,11 @@ func (s *Session) recover(f *engine.Fiber, link *netio.Link, w *record.Welcome) 
 			return err
 		}
 	}
-	if restarted && w.Flags&record.WelcomeReplay == 0 {
-		if n := s.kept.clear(w.Committed); n > 0 {
+	if restarted && w.Flags&record.WelcomeReplay == 0 { // a server that still knows us has closed its window with us: it has played all of it
+		if n := s.kept.clear(w.Committed); n > 0 && unknown {
 			s.forgotten(n)
 		}
+		s.room.WakeAll(f.Turn())
 	}
 	if w.Flags&record.WelcomeReplay != 0 {
 		return s.replay(f, link, w.Incarnation)
@@ -351,18 +352,39 @@ func (s *Session) notice(t *engine.Turn, l *netio.Link, kind netio.Kind, body []
 		s.cfg.Report("a RECALL that can't be read", "error", err)
 		return
 	}
-	err := t.Go("recall", func(f *engine.Fiber) {
+	s.asker, s.asked = l, r
+	if !s.recalling {
+		s.recalling = true
+		(*recalling)(s).Fire(t)
+	}
+}
+
+// recalling is a session that owes the server an answer to its RECALL. Until it is given the server lets nobody in, and after a lease it gives the
+// mount up with all it has open: so what fails for want of a fiber, or because much waits to be sent, is tried again as long as the connection lives.
+type recalling Session
+
+// Fire finds a fiber for it.
+func (r *recalling) Fire(t *engine.Turn) {
+	if t.Go("recall", r.answer) != nil {
+		t.After(retryFirstNs, r)
+	}
+}
+
+// answer drops the caches and says so, until the last question is answered.
+func (r *recalling) answer(f *engine.Fiber) {
+	s := (*Session)(r)
+	defer func() { s.recalling = false }()
+	for {
+		l, recall := s.asker, s.asked
 		if err := s.mount.Recall(f); err != nil {
 			s.cfg.Report("the caches could not be dropped: the server will wait for the end of the lease", "error", err)
 			return
 		}
-		if l.Up() {
-			if err := l.Post(f.Turn(), &netio.Header{Kind: netio.KindRecalled}, r.Append(nil)); err != nil {
-				s.cfg.Report("RECALLED was not sent", "error", err)
-			}
+		for l.Post(f.Turn(), &netio.Header{Kind: netio.KindRecalled}, recall.Append(nil)) == engine.ErrBusy {
+			f.Sleep(retryFirstNs)
 		}
-	})
-	if err != nil {
-		s.cfg.Report("a recall found no fiber", "error", err)
+		if l == s.asker && recall == s.asked {
+			return
+		}
 	}
 }

@@ -36,6 +36,7 @@ type standIn struct {
 	stale         int   // requests that arrived twice
 	attachNs      int64 // how long it lets a session wait for its WELCOME
 	stall         bool  // holds REPLAYDONE back and loses the connection instead
+	closeUnsaid   bool  // but closes the window meanwhile
 	doneSeen      bool
 }
 
@@ -115,6 +116,7 @@ func (s *standIn) Attach(f *engine.Fiber, c *netio.Conn, hello []byte) ([]byte, 
 	if !s.known || s.forget {
 		w.Flags |= record.WelcomeNew
 		s.forget = false
+		s.opens = map[record.Ino]int{}
 		s.live.idem = map[uint64][]byte{}
 	}
 	s.known = true
@@ -148,6 +150,9 @@ func (s *standIn) Serve(f *engine.Fiber, c *netio.Conn, q *netio.Request, p *net
 		s.doneSeen = true
 		if s.stall {
 			s.stall = false
+			if s.closeUnsaid {
+				s.applyReplays()
+			}
 			c.Close(f.Turn())
 			return
 		}
@@ -244,8 +249,13 @@ func (s *standIn) look(f *engine.Fiber, q *record.Request, p *netio.Reply, rep *
 	case record.OpOpen:
 		s.opens[q.Ino] += int(q.Count)
 		rep.Attr = s.attr(q.Ino)
+	case record.OpOpenDir:
+		s.opens[q.Ino]++
+		rep.Handle = 1
 	case record.OpRelease:
 		s.opens[q.Ino] -= int(q.Count)
+	case record.OpReleaseDir:
+		s.opens[q.Ino]--
 	case record.OpLookup:
 		if ino, ok := s.live.names[string(q.Name)]; ok {
 			rep.Attr = s.attr(ino)

@@ -38,6 +38,10 @@ type Session struct {
 	lastTxn     uint64
 	lost        error // sticky: reported by the next fsync
 
+	recalling bool          // a RECALL is being answered
+	asker     *netio.Link   // who sent the last one
+	asked     record.Recall // and it
+
 	ids     window
 	kept    kept
 	syncing bool
@@ -152,6 +156,9 @@ func once(q *record.Request) bool {
 	return q.Mutates()
 }
 
+// releases tells the requests that give an open back. It counted until now, so a server that had forgotten the session was told of it again.
+func releases(op record.Op) bool { return op == record.OpRelease || op == record.OpReleaseDir }
+
 func (s *Session) takeAsked() *asked {
 	s.asking++
 	if n := len(s.free); n > 0 {
@@ -204,7 +211,7 @@ func (s *Session) pursue(f *engine.Fiber, a *asked, q *record.Request, data []by
 		if err := s.await(f); err != nil {
 			return err
 		}
-		if a.sent && a.id != 0 && a.life != s.life {
+		if a.sent && a.id != 0 && a.life != s.life && !releases(q.Op) {
 			return record.IO // whether it was done can't be asked any more
 		}
 		a.life = s.life

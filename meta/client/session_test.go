@@ -27,9 +27,18 @@ type bench struct {
 	events []string
 }
 
-type fakeCache struct{ drops int }
+type fakeCache struct {
+	drops  int
+	onDrop func(f *engine.Fiber)
+}
 
-func (c *fakeCache) Drop(*engine.Fiber) error { c.drops++; return nil }
+func (c *fakeCache) Drop(f *engine.Fiber) error {
+	c.drops++
+	if c.onDrop != nil {
+		c.onDrop(f)
+	}
+	return nil
+}
 
 var errNoServer = errors.New("no server")
 
@@ -260,6 +269,87 @@ func TestForgottenChanges(t *testing.T) {
 	b.requireFile([]uint64{1})
 }
 
+// A close that the server has not heard of when it dies is not counted twice: the file is still open elsewhere.
+func TestReleaseAcrossRestart(t *testing.T) {
+	b := newBench(t, 12, SessionConfig{})
+	b.do(func(f *engine.Fiber) {
+		for range 2 {
+			if s := b.fs.Open(f, theFile, 0, nil); s != record.OK {
+				t.Error(s)
+			}
+		}
+		dir, s := b.fs.OpenDir(f, theFile)
+		if s != record.OK {
+			t.Error(s)
+		}
+		b.s.kill()
+		f.Turn().After(1e9, &restart{b})
+		if s := b.fs.Release(f, theFile); s != record.OK {
+			t.Error(s)
+		}
+		if n := b.s.opens[theFile]; n != 2 {
+			t.Errorf("the restarted server knows of %d opens, want that of the other descriptor and the directory's", n)
+		}
+		b.s.kill()
+		f.Turn().After(1e9, &restart{b})
+		if s := b.fs.ReleaseDir(f, dir); s != record.OK {
+			t.Error(s)
+		}
+		if n := b.s.opens[theFile]; n != 1 {
+			t.Errorf("the restarted server knows of %d opens, want 1", n)
+		}
+	})
+}
+
+// A close whose answer was lost with the session is said again: what the mount has open was said anew, and this was among it.
+func TestReleaseAcrossExpiry(t *testing.T) {
+	b := newBench(t, 13, SessionConfig{})
+	b.do(func(f *engine.Fiber) {
+		for range 2 {
+			if s := b.fs.Open(f, theFile, 0, nil); s != record.OK {
+				t.Error(s)
+			}
+		}
+		b.s.dropReplies = 1
+		b.s.forget = true
+		if s := b.fs.Release(f, theFile); s != record.OK {
+			t.Error(s)
+		}
+		if n := b.s.opens[theFile]; n != 1 {
+			t.Errorf("the server knows of %d opens, want 1", n)
+		}
+	})
+}
+
+// restart brings the server back.
+type restart struct{ b *bench }
+
+func (r *restart) Fire(*engine.Turn) { r.b.s.start(r.b.t) }
+
+// The window closes, and the answer to REPLAYDONE is lost: nothing else is, whatever the numbers of the new life say.
+func TestLostAnswerToReplayDone(t *testing.T) {
+	b := newBench(t, 14, SessionConfig{})
+	b.s.txn = 1000 // others did much, and do not come back
+	b.do(func(f *engine.Fiber) {
+		for i := range 5 {
+			b.write(f, uint64(i))
+		}
+	})
+	b.s.kill()
+	b.s.start(t)
+	b.s.stall, b.s.closeUnsaid = true, true
+	b.do(func(f *engine.Fiber) {
+		b.write(f, 5)
+		if s := b.fs.Fsync(f, theFile); s != record.OK {
+			t.Errorf("fsync: %v", s)
+		}
+	})
+	b.requireFile(upTo(6))
+	if st := b.sess.Stats(); st.Lost != 0 || st.KeptRequests != 0 {
+		t.Errorf("%+v\n%v", st, b.events)
+	}
+}
+
 // While the server is away an interrupted caller comes back, the others wait.
 func TestInterruptible(t *testing.T) {
 	b := newBench(t, 5, SessionConfig{})
@@ -329,6 +419,59 @@ func TestRecall(t *testing.T) {
 		t.Errorf("keep %d after the recall", found.KeepNs)
 	}
 }
+
+// recall asks the mount for its grant and returns how often it has answered two seconds later.
+func (b *bench) recall() int {
+	b.t.Helper()
+	if err := b.w.Do(b.s.r, func(f *engine.Fiber) error {
+		r := record.Recall{Grant: 1}
+		return b.s.conn.Notify(f.Turn(), netio.KindRecall, r.Append(nil))
+	}); err != nil {
+		b.t.Fatal(err)
+	}
+	b.do(func(f *engine.Fiber) { f.Sleep(2e9) })
+	return b.s.recalled
+}
+
+// A mount that has much to send still answers a recall: else the server would give it up when the lease ends.
+func TestRecallBehindMuchOutput(t *testing.T) {
+	b := newBench(t, 10, SessionConfig{Limits: netio.Limits{OutBytes: 1}})
+	b.cache.onDrop = func(f *engine.Fiber) {
+		if err := f.Turn().Go("write", func(f *engine.Fiber) {
+			if _, s := b.fs.Write(f, theFile, 0, make([]byte, record.StripeSize), 0); s != record.OK {
+				t.Error(s)
+			}
+		}); err != nil {
+			t.Error(err)
+		}
+		for range 20 { // its checksum is made in pieces; then it is in the outbox
+			f.Yield()
+		}
+	}
+	if n := b.recall(); n != 1 {
+		t.Errorf("recalled %d times, want once: %v", n, b.events)
+	}
+	b.requireFile(upTo(1))
+}
+
+// So does one whose fibers are all busy when it is asked.
+func TestRecallWithoutFiber(t *testing.T) {
+	b := newBench(t, 11, SessionConfig{})
+	var gate engine.WaitList
+	b.do(func(f *engine.Fiber) {
+		for f.Turn().Go("busy", gate.Wait) == nil {
+		}
+		f.Turn().After(1e9, &opener{&gate})
+	})
+	if n := b.recall(); n != 1 {
+		t.Errorf("recalled %d times, want once: %v", n, b.events)
+	}
+}
+
+// opener wakes whoever waits.
+type opener struct{ gate *engine.WaitList }
+
+func (o *opener) Fire(t *engine.Turn) { o.gate.WakeAll(t) }
 
 // A server that has restarted waits a lease for those it knew before it welcomes others: the first connection has that patience.
 func TestPatience(t *testing.T) {

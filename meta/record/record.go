@@ -33,6 +33,7 @@ const (
 	IdemSlots  = 1024                   // remembered answers of one session: a client never has requests further apart than this
 	ClientMax  = 255                    // bytes of a client's name in Hello
 	ReplayMax  = 16 << 20               // bytes of answered but uncommitted requests that one session may keep
+	ReplayHead = 128                    // what each of them counts for beside its body and data
 )
 
 // Version of the bodies described here.
