@@ -17,8 +17,14 @@ func (c *jumpClock) Wall() int64 { return c.ns + 1_700_000_000_000_000_000 }
 // stepped is a reactor over the real ring, driven as the simulator drives it.
 func stepped(t *testing.T, clock Clock, boot func(f *Fiber) error) *Reactor {
 	t.Helper()
+	return steppedBy(t, Config{Clock: clock}, boot)
+}
+
+func steppedBy(t *testing.T, cfg Config, boot func(f *Fiber) error) *Reactor {
+	t.Helper()
 	runtime.LockOSThread()
-	r, err := New(Config{CPU: -1, ArenaBytes: 1 << 20, Clock: clock})
+	cfg.CPU, cfg.ArenaBytes = -1, 1<<20
+	r, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
