@@ -270,6 +270,9 @@ func (r *Reactor) complete(t *Turn) (worked bool) {
 	if r.ops.backlogLen > 0 {
 		r.pump(t)
 	}
+	if worked {
+		r.lap(phaseComplete)
+	}
 	return worked
 }
 
@@ -283,11 +286,14 @@ func (r *Reactor) completed(t *Turn, c uring.CQE) {
 		panicCompletion(c)
 	}
 	if c.Flags&uring.CQEFMore != 0 {
+		r.doing = r.ops.ops[slot].c
 		r.ops.ops[slot].c.Complete(t, c.Res, c.Flags)
 		return
 	}
 	r.ops.inFlight--
-	r.ops.remove(slot).Complete(t, c.Res, c.Flags)
+	owner := r.ops.remove(slot)
+	r.doing = owner
+	owner.Complete(t, c.Res, c.Flags)
 }
 
 //go:noinline

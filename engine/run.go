@@ -35,6 +35,9 @@ func (r *Reactor) Stop() {
 	r.rouse()
 }
 
+// Done is closed when the reactor has ended.
+func (r *Reactor) Done() <-chan struct{} { return r.ended }
+
 // Wait returns when the reactor has ended: nil after Stop, or the reason.
 func (r *Reactor) Wait() error {
 	<-r.ended

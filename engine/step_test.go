@@ -118,22 +118,6 @@ func TestBootErrorIsToldByErr(t *testing.T) {
 	}
 }
 
-func TestLongTurnsAreCounted(t *testing.T) {
-	clock := &jumpClock{ns: 1}
-	r := stepped(t, clock, func(f *Fiber) error {
-		clock.ns += 3_000_000
-		if spent := f.Turn().SpentNs(); spent != 3_000_000 {
-			t.Errorf("spent %d ns, want 3 ms", spent)
-		}
-		return nil
-	})
-	for r.Step() {
-	}
-	if s := r.Stats(); s.LongTurns != 1 || s.LongestTurnNs != 3_000_000 || s.LongestTurnFiber != "boot" {
-		t.Errorf("long turns %d, longest %d in %q", s.LongTurns, s.LongestTurnNs, s.LongestTurnFiber)
-	}
-}
-
 // brokenRing fails its first blocking or non-blocking enter after a while.
 type brokenRing struct {
 	uring.Ring

@@ -138,8 +138,13 @@ func (r *Reactor) expire(t *Turn) (worked bool) {
 		if first.deadlineNs > r.nowNs || first.seq > newest {
 			break
 		}
-		r.timers.take(0).Fire(t)
+		due := r.timers.take(0)
+		r.doing = due
+		due.Fire(t)
 		worked = true
+	}
+	if worked {
+		r.lap(phaseExpire)
 	}
 	return worked
 }
