@@ -17,6 +17,9 @@ func CallOn(f *Fiber, other *Reactor, fn func(f2 *Fiber)) error {
 		fn(f)
 		return nil
 	}
+	if f.r.dead { // a deferred call: nobody would take f home
+		return ErrStopped
+	}
 	for {
 		f.remote = crossing{fn: fn}
 		err := other.Post((*crossRequest)(f))

@@ -60,6 +60,7 @@ func (f *Fiber) body(yield func(struct{}) bool) {
 	f.yield = yield
 	for {
 		f.runTask()
+		f.r.lap(phaseFiber)
 		f.state = fiberDone
 		if f.r.dead || !yield(struct{}{}) {
 			return
@@ -112,6 +113,7 @@ func (f *Fiber) suspend(state fiberState) {
 	if f.r.current != f {
 		panicNotRunning(f)
 	}
+	f.r.lap(phaseFiber)
 	f.state = state
 	if !f.yield(struct{}{}) {
 		panic(killed{})

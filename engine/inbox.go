@@ -88,9 +88,11 @@ func (q *inbox) empty() bool {
 	return q.cells[pos&q.mask].seq.Load() != pos+1
 }
 
-// length is how many are claimed and not taken; exact on the consumer's thread if nobody pushes.
+// length is how many are claimed and not taken; exact on the consumer's thread if nobody pushes. Elsewhere
+// both ends move meanwhile: head first, which never overtakes a tail read later, and no more than fit.
 func (q *inbox) length() int {
-	return int(q.tail.Load()&^inboxClosed - q.head.Load())
+	head := q.head.Load()
+	return int(min(q.tail.Load()&^inboxClosed-head, uint64(len(q.cells))))
 }
 
 // close ends the queue and hands everything accepted before to take, in order.

@@ -3,6 +3,7 @@ package engine
 import (
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 )
 
@@ -158,4 +159,30 @@ func TestOneWakePerSleep(t *testing.T) {
 	if s.Wakes == 0 || s.Wakes > s.Sleeps+1 {
 		t.Errorf("%d wakes for %d sleeps", s.Wakes, s.Sleeps)
 	}
+}
+
+// Whoever asks from outside sees a length that was possible: neither below nothing nor above the bound.
+func TestInboxLengthIsPlausibleFromOutside(t *testing.T) {
+	var q inbox
+	q.init(4)
+	var stop atomic.Bool
+	done := make(chan bool)
+	go func() {
+		defer close(done)
+		m := &numbered{}
+		for !stop.Load() {
+			for q.push(m) == nil {
+			}
+			for _, ok := q.pop(); ok; _, ok = q.pop() {
+			}
+		}
+	}()
+	for range 2_000_000 {
+		if n := q.length(); n < 0 || n > 4 {
+			t.Errorf("%d messages in an inbox of 4", n)
+			break
+		}
+	}
+	stop.Store(true)
+	<-done
 }

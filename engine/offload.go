@@ -9,9 +9,10 @@ type offload struct {
 }
 
 // Offload runs fn on another goroutine and suspends f meanwhile. fn touches nothing of the shard but what
-// the caller hands it. Under the simulator it runs at once, in place.
+// the caller hands it. Under the simulator, and in a deferred call while the reactor ends, it runs at once,
+// in place.
 func (r *Reactor) Offload(f *Fiber, fn func()) {
-	if r.stepped {
+	if r.stepped || r.dead {
 		fn()
 		return
 	}

@@ -36,7 +36,8 @@ const (
 	opFree opState = iota
 	opInFlight
 	opWaiting  // in the backlog
-	opWithdrew // in the backlog, canceled there
+	opWithdrew // in the backlog, canceled there; completes in the next turn
+	opGone     // in the backlog, completed; the slot is free when its place comes up
 )
 
 type waitingOp struct {
@@ -84,7 +85,7 @@ func (o *opTable) find(id OpID) (slot uint32, ok bool) {
 		return 0, false
 	}
 	p := &o.ops[slot]
-	return slot, p.state != opFree && p.gen == uint32(id>>32)
+	return slot, p.state != opFree && p.state != opGone && p.gen == uint32(id>>32)
 }
 
 func (o *opTable) launched(slot uint32) {
@@ -205,6 +206,22 @@ func (l *lateCompletion) Fire(t *Turn) {
 	}
 }
 
+// withdrawal completes a canceled operation that is still in the backlog: those before it may be waits
+// without end, so it does not wait for its place.
+type withdrawal struct{ id OpID }
+
+// Fire completes the operation; its place in the backlog keeps the slot.
+func (l *withdrawal) Fire(t *Turn) {
+	slot, ok := t.r.ops.find(l.id)
+	if !ok { // its place came up first
+		return
+	}
+	p := &t.r.ops.ops[slot]
+	c := p.c
+	p.c, p.state = nil, opGone
+	c.Complete(t, -int32(unix.ECANCELED), 0)
+}
+
 // cancel asks for the end of an operation: the kernel if it has it, the backlog otherwise. The
 // operation's completion comes in any case, usually with -ECANCELED.
 func (r *Reactor) cancel(id OpID) {
@@ -215,6 +232,7 @@ func (r *Reactor) cancel(id OpID) {
 	switch p := &r.ops.ops[slot]; p.state {
 	case opWaiting:
 		p.state = opWithdrew
+		r.after(0, &withdrawal{id: id})
 	case opInFlight:
 		s := uring.PrepCancel(uint64(id))
 		r.push(&s)
@@ -224,13 +242,16 @@ func (r *Reactor) cancel(id OpID) {
 // pump moves waiting operations into the ring as far as OpsMax allows.
 func (r *Reactor) pump(t *Turn) {
 	o := &r.ops
-	for o.backlogLen > 0 && (o.inFlight < o.max || o.ops[o.backlog[o.backlogHead].slot].state == opWithdrew) {
+	for o.backlogLen > 0 && (o.inFlight < o.max || o.ops[o.backlog[o.backlogHead].slot].state != opWaiting) {
 		w := o.nextWaiting()
-		if o.ops[w.slot].state == opWithdrew {
+		switch o.ops[w.slot].state {
+		case opWithdrew:
 			o.remove(w.slot).Complete(t, -int32(unix.ECANCELED), 0)
-			continue
+		case opGone:
+			o.remove(w.slot)
+		default:
+			r.launch(&w.sqe, w.slot)
 		}
-		r.launch(&w.sqe, w.slot)
 	}
 }
 
@@ -249,6 +270,9 @@ func (r *Reactor) complete(t *Turn) (worked bool) {
 	if r.ops.backlogLen > 0 {
 		r.pump(t)
 	}
+	if worked {
+		r.lap(phaseComplete)
+	}
 	return worked
 }
 
@@ -262,11 +286,14 @@ func (r *Reactor) completed(t *Turn, c uring.CQE) {
 		panicCompletion(c)
 	}
 	if c.Flags&uring.CQEFMore != 0 {
+		r.doing = r.ops.ops[slot].c
 		r.ops.ops[slot].c.Complete(t, c.Res, c.Flags)
 		return
 	}
 	r.ops.inFlight--
-	r.ops.remove(slot).Complete(t, c.Res, c.Flags)
+	owner := r.ops.remove(slot)
+	r.doing = owner
+	owner.Complete(t, c.Res, c.Flags)
 }
 
 //go:noinline

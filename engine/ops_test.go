@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"runtime"
+	"slices"
 	"testing"
 
 	"basalt/engine/invariant"
@@ -334,4 +335,39 @@ func allocsPerRun(fn func()) float64 {
 	}
 	runtime.ReadMemStats(&after)
 	return float64(after.Mallocs-before.Mallocs) / runs
+}
+
+// An operation canceled while it waited behind others completes now, not when one of those has.
+func TestCancelOfAWaitingOperationCompletesAtOnce(t *testing.T) {
+	a, _ := socketPair(t)
+	var inKernel, first, second, again note
+	var ids [2]OpID
+	r := steppedBy(t, Config{OpsMax: 2, Clock: &jumpClock{ns: 1}}, func(f *Fiber) error {
+		f.Turn().Submit(uring.PrepPollAdd(a, unix.POLLIN), &inKernel)
+		ids[0] = f.Turn().Submit(uring.PrepPollAdd(a, unix.POLLIN), &first)
+		ids[1] = f.Turn().Submit(uring.PrepPollAdd(a, unix.POLLIN), &second)
+		return nil
+	})
+	for r.Step() {
+	}
+	for i, canceled := range []*note{&second, &first} { // not in the order in which they wait
+		r.turn.Cancel(ids[1-i])
+		r.turn.Cancel(ids[1-i]) // twice is once
+		for r.Step() {
+		}
+		if len(canceled.calls) != 1 {
+			t.Fatalf("cancel %d: it has not completed: %v", i, canceled.calls)
+		}
+	}
+	if !slices.Equal(first.calls, []int32{-int32(unix.ECANCELED)}) || !slices.Equal(second.calls, first.calls) || len(inKernel.calls) != 0 {
+		t.Fatalf("results %v, %v, in flight %v", first.calls, second.calls, inKernel.calls)
+	}
+	// The slots are free again once those before them have gone, and not before.
+	id := r.turn.Submit(uring.PrepNop(), &again)
+	r.turn.Cancel(id)
+	for r.Step() {
+	}
+	if !slices.Equal(again.calls, first.calls) {
+		t.Errorf("a third one: %v", again.calls)
+	}
 }

@@ -52,7 +52,10 @@ type Reactor struct {
 	nowNs      int64
 	wallNs     int64
 	current    *Fiber
-	lastFiber  string
+	before     begun
+	lapNs      int64    // end of the last step of this turn
+	doing      any      // what was called last in this turn, outside of fibers
+	slow       LongTurn // the longest step of this turn, if it was long
 	ready      fiberQueue
 	yielded    fiberQueue
 	idle       []*Fiber
@@ -179,6 +182,8 @@ func (r *Reactor) begin() *Turn {
 		r.turn = &Turn{r: r}
 	}
 	r.nowNs, r.wallNs = r.cfg.Clock.Mono(), 0
+	r.lapNs = r.nowNs
+	r.before = begun{r.stats.Completions, r.stats.Delivered, r.stats.Resumes}
 	r.stats.Turns++
 	return r.turn
 }
@@ -193,8 +198,12 @@ func (r *Reactor) receive(t *Turn) (worked bool) {
 			break
 		}
 		r.stats.Delivered++
+		r.doing = m
 		m.Deliver(t)
 		worked = true
+	}
+	if worked {
+		r.lap(phaseReceive)
 	}
 	return worked
 }
@@ -218,7 +227,6 @@ func (r *Reactor) runFibers() (worked bool) {
 
 func (r *Reactor) resume(f *Fiber) {
 	f.state, r.current = fiberRunning, f
-	r.lastFiber = f.name
 	r.stats.Resumes++
 	f.next()
 	r.current = nil
@@ -247,23 +255,15 @@ func (r *Reactor) runAtEnd(t *Turn) (worked bool) {
 	for i := 0; i < len(r.atEnd); i++ {
 		m := r.atEnd[i]
 		r.atEnd[i] = nil
+		r.doing = m
 		m.Deliver(t)
 		worked = true
 	}
 	r.atEnd = r.atEnd[:0]
+	if worked {
+		r.lap(phaseAtEnd)
+	}
 	return worked
-}
-
-// finish counts the turn.
-func (r *Reactor) finish() {
-	spent := r.cfg.Clock.Mono() - r.nowNs
-	if spent > longTurnNs {
-		r.stats.LongTurns++
-	}
-	if spent > r.stats.LongestTurnNs {
-		r.stats.LongestTurnNs, r.stats.LongestTurnFiber = spent, r.lastFiber
-	}
-	r.publish()
 }
 
 // enter submits everything and, if nothing is left to do, sleeps until a completion or the next deadline.
@@ -271,7 +271,11 @@ func (r *Reactor) finish() {
 // published: one of the two sees the other.
 func (r *Reactor) enter(block bool) {
 	r.stats.Enters++
-	if r.ready.n > 0 || r.stopping.Load() {
+	timeoutNs := int64(-1)
+	if deadline, ok := r.timers.next(); ok {
+		timeoutNs = max(deadline-r.lapNs, 0)
+	}
+	if r.ready.n > 0 || r.stopping.Load() || block && timeoutNs == 0 {
 		r.fail(r.ring.Enter(0, 0))
 		return
 	}
@@ -283,14 +287,6 @@ func (r *Reactor) enter(block bool) {
 	if !block {
 		r.fail(r.ring.Enter(0, 0))
 		return
-	}
-	timeoutNs := int64(-1)
-	if deadline, ok := r.timers.next(); ok {
-		timeoutNs = deadline - r.cfg.Clock.Mono()
-		if timeoutNs <= 0 {
-			r.fail(r.ring.Enter(0, 0))
-			return
-		}
 	}
 	r.stats.Sleeps++
 	r.fail(r.ring.Enter(1, timeoutNs))

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"runtime"
+	"runtime/debug"
 	"runtime/pprof"
 	"strconv"
 
@@ -33,6 +35,9 @@ func (r *Reactor) Stop() {
 	r.rouse()
 }
 
+// Done is closed when the reactor has ended.
+func (r *Reactor) Done() <-chan struct{} { return r.ended }
+
 // Wait returns when the reactor has ended: nil after Stop, or the reason.
 func (r *Reactor) Wait() error {
 	<-r.ended
@@ -55,6 +60,10 @@ func (r *Reactor) run(boot func(f *Fiber) error, done chan error) {
 	}
 	clean := false
 	defer func() { // also when a test ends the goroutine from inside a fiber
+		if p := recover(); p != nil {
+			r.lastWords(p)
+			panic(p) // not past this: whoever is told of the end might end the process first
+		}
 		if !clean {
 			r.endErr = fmt.Errorf("engine: %s: its goroutine was ended from inside", r.cfg.Name)
 		}
@@ -75,6 +84,13 @@ func (r *Reactor) run(boot func(f *Fiber) error, done chan error) {
 	r.endErr = errors.Join(err, r.err, r.shutdown(true))
 	clean = true
 	report(errors.Join(ErrStopped, r.endErr))
+}
+
+// lastWords names the shard of a panic outside of the fibers, which have their own.
+func (r *Reactor) lastWords(p any) {
+	if r.current == nil {
+		fmt.Fprintf(os.Stderr, "engine: %s (shard %d): panic: %v\n%s\n", r.cfg.Name, r.cfg.Shard, p, debug.Stack())
+	}
 }
 
 // Boot prepares a reactor that is stepped, in the simulator, and makes boot ready to run in its first
@@ -217,7 +233,7 @@ func (r *Reactor) shutdown(wait bool) error {
 		err = r.drain()
 	}
 	r.offload.close()
-	if r.ring != nil {
+	if r.ring != nil && err == nil { // else it stays open until the process ends: closing it could wait for ever
 		if e := r.ring.Close(); e != nil && err == nil {
 			err = fmt.Errorf("engine: %s: closing its ring: %w", r.cfg.Name, e)
 		}
@@ -260,6 +276,9 @@ func (r *Reactor) unwind(f *Fiber) {
 	r.active = r.active[:last]
 	if n, ok := f.task.(Refuser); ok && !f.started {
 		n.Refuse(ErrStopped)
+	}
+	if f.list != nil { // its deferred calls may wait in a list again
+		f.list.remove(f)
 	}
 	r.current = f
 	f.stop()

@@ -9,7 +9,7 @@ type Stats struct {
 	Completions, Delivered, Resumes, Spawned  uint64
 	SubmitFull, InboxBusy, FibersBusy         uint64
 	LongestTurnNs                             int64
-	LongestTurnFiber                          string // the fiber that ran last in it
+	LongTurn                                  LongTurn // the last one
 	Inbox, InboxPeak, InboxMax                int
 	Ops, OpsPeak, OpsMax                      int
 	Backlog, BacklogPeak                      int

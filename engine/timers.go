@@ -1,5 +1,7 @@
 package engine
 
+import "math"
+
 // timers is a binary heap of deadlines with stable slots, so that a timer can be stopped. Equal deadlines
 // fire in the order they were set: the simulator depends on it. Owned by the reactor's loop.
 type timers struct {
@@ -123,7 +125,8 @@ func (r *Reactor) after(ns int64, t Timer) TimerID {
 	if r.dead {
 		return 0
 	}
-	return r.timers.add(r.nowNs+max(ns, 0), t)
+	ns = min(max(ns, 0), math.MaxInt64-r.nowNs) // "for ever" stays in the future
+	return r.timers.add(r.nowNs+ns, t)
 }
 
 // expire fires what is due. Timers set meanwhile wait for the next turn, or a timer of 0 ns that sets
@@ -135,8 +138,13 @@ func (r *Reactor) expire(t *Turn) (worked bool) {
 		if first.deadlineNs > r.nowNs || first.seq > newest {
 			break
 		}
-		r.timers.take(0).Fire(t)
+		due := r.timers.take(0)
+		r.doing = due
+		due.Fire(t)
 		worked = true
+	}
+	if worked {
+		r.lap(phaseExpire)
 	}
 	return worked
 }

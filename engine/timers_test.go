@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"math"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -79,4 +80,21 @@ func TestTimerOfNoTimeLetsTheTurnEnd(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// "For ever" is a time that callers ask for; it must not wrap round to the past.
+func TestATimerOfAllTimeNeverFires(t *testing.T) {
+	clock := &jumpClock{ns: 1 << 40}
+	fired := 0
+	r := stepped(t, clock, func(f *Fiber) error {
+		f.Turn().After(math.MaxInt64, TimerFunc(func(*Turn) { fired++ }))
+		return nil
+	})
+	for r.Step() {
+	}
+	clock.ns = 1 << 60
+	r.Step()
+	if ns, ok := r.NextDeadline(); fired != 0 || !ok || ns != math.MaxInt64 {
+		t.Errorf("fired %d times, next deadline %d %v", fired, ns, ok)
+	}
 }

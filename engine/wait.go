@@ -1,6 +1,9 @@
 package engine
 
-import "basalt/engine/uring"
+import (
+	"basalt/engine/uring"
+	"golang.org/x/sys/unix"
+)
 
 // Gather runs several operations of one fiber and suspends it once. Embed it in a pooled struct, together
 // with the results it writes to: then nothing is allocated.
@@ -19,7 +22,8 @@ type gatherOp struct {
 // Submit starts an operation whose result goes to *res before Wait returns.
 func (g *Gather) Submit(f *Fiber, s uring.SQE, res *int32) {
 	r := f.r
-	if r.dead {
+	if r.dead { // a deferred call: it must not look like success
+		*res = -int32(unix.ECANCELED)
 		return
 	}
 	op := r.gatherFree

@@ -5,7 +5,8 @@
 // makes the caller the owner, Put ends it, and while an operation is in flight the kernel has it.
 //
 // Invariants: a page is either in exactly one free block or in exactly one allocated block; two free
-// buddies of one order are always merged. A Buf that is not allocated (put twice, never got) panics.
+// buddies of one order are always merged. A Buf that is not allocated (put twice, never got, also if the block
+// has a new owner by now) panics.
 //
 // No locks. Exhaustion is an error, ErrExhausted, never a panic: the caller waits or refuses.
 //
@@ -36,14 +37,21 @@ var ErrExhausted = errors.New("arena: exhausted")
 // Buf is a handle of an allocated block; the zero Buf is none. It holds no pointer.
 type Buf struct {
 	page uint32 // index of the first page, plus one
-	n    uint32 // bytes asked for
+	n    uint32 // bytes asked for; above lenBits the generation of the page: a Put ends it
 }
+
+const (
+	lenBits = 23 // BlockMax = 1 << 22
+	lenMask = 1<<lenBits - 1
+	_       = uint(lenMask - BlockMax)
+	_       = uint(32 - lenBits - genBits)
+)
 
 // Valid tells whether b is a block at all.
 func (b Buf) Valid() bool { return b.page != 0 }
 
 // Len is the number of bytes asked for.
-func (b Buf) Len() int { return int(b.n) }
+func (b Buf) Len() int { return int(b.n & lenMask) }
 
 // Arena is a set of pages and who has them.
 type Arena struct {
@@ -89,13 +97,13 @@ func (a *Arena) Get(n int) (Buf, error) {
 	}
 	a.usedBytes += PageBytes << order
 	a.usedMax = max(a.usedMax, a.usedBytes)
-	return Buf{page: page + 1, n: uint32(n)}, nil
+	return Buf{page: page + 1, n: a.buddy.generation(page)<<lenBits | uint32(n)}, nil
 }
 
 // Put gives the block back. b must not be used any more.
 func (a *Arena) Put(b Buf) {
 	a.check(b)
-	order := orderOf(int(b.n))
+	order := orderOf(b.Len())
 	if invariant.Enabled {
 		fill(a.block(b, order))
 	}
@@ -106,7 +114,7 @@ func (a *Arena) Put(b Buf) {
 // Bytes is the block's memory: the length asked for, the capacity it has.
 func (a *Arena) Bytes(b Buf) []byte {
 	a.check(b)
-	return a.block(b, orderOf(int(b.n)))[:b.n]
+	return a.block(b, orderOf(b.Len()))[:b.Len()]
 }
 
 // Addr is the block's address, for an SQE.
@@ -178,9 +186,10 @@ func (a *Arena) block(b Buf, order uint8) []byte {
 	return a.mem[start : start+n : start+n]
 }
 
-// check panics unless b is allocated, with the order its length says.
+// check panics unless b is allocated, with the order its length says, and has been since its Get: 255 of 256
+// uses after a Put are found although somebody else has the block.
 func (a *Arena) check(b Buf) {
-	if b.page == 0 || b.n == 0 || !a.buddy.allocated(b.page-1, orderOf(int(b.n))) {
+	if b.page == 0 || b.Len() == 0 || !a.buddy.allocated(b.page-1, orderOf(b.Len()), b.n>>lenBits) {
 		panicBuf(b)
 	}
 }
@@ -193,7 +202,7 @@ func fill(p []byte) {
 
 //go:noinline
 func panicBuf(b Buf) {
-	panic(fmt.Sprintf("arena: block at page %d of %d bytes is not allocated (put twice, or never got)", int64(b.page)-1, b.n))
+	panic(fmt.Sprintf("arena: block at page %d of %d bytes is not allocated (put twice, or never got)", int64(b.page)-1, b.Len()))
 }
 
 //go:noinline

@@ -237,3 +237,18 @@ func BenchmarkGetPut(b *testing.B) {
 		a.Put(x)
 	}
 }
+
+// A handle that was put is of no use again when somebody else owns the memory: it would free, or change, what is
+// not its own.
+func TestAHandleEndsWithItsPut(t *testing.T) {
+	a := newArena(t, 1<<20)
+	old := get(t, a, 4096)
+	a.Put(old)
+	b := get(t, a, 4096)
+	if a.Addr(b) == 0 || b.Len() != 4096 || b == old {
+		t.Fatalf("block %v after %v", b, old)
+	}
+	panics(t, "Put of a handle whose block has a new owner", func() { a.Put(old) })
+	panics(t, "Bytes of such a handle", func() { a.Bytes(old) })
+	a.Put(b)
+}

@@ -3,10 +3,10 @@ package arena
 import "math/bits"
 
 // buddy is the allocator over page numbers: free blocks of each order in a doubly linked list whose links
-// are page numbers, and one state byte per page. 4 KiB pages: 9 bytes of bookkeeping each, 0.2 %.
+// are page numbers, and one state word per page. 4 KiB pages: 10 bytes of bookkeeping each, 0.2 %.
 type buddy struct {
 	pages uint32
-	state []uint8  // of the first page of a block: order | flags; 0 inside a block
+	state []uint16 // low byte, of the first page of a block: order | flags, 0 inside a block; high byte: generation
 	next  []uint32 // of the first page of a free block; page+1, 0 = end
 	prev  []uint32
 	head  [orderMax + 1]uint32 // page+1
@@ -14,10 +14,20 @@ type buddy struct {
 }
 
 const (
-	stateFree  = 0x40
-	stateUsed  = 0x80
-	stateOrder = 0x0f
+	stateFree = 0x40
+	stateUsed = 0x80
+	stateBits = 8
+	stateMask = 1<<stateBits - 1
+	genBits   = 16 - stateBits
 )
+
+func (b *buddy) get(page uint32) uint8 { return uint8(b.state[page]) }
+func (b *buddy) set(page uint32, state uint8) {
+	b.state[page] = b.state[page]&^stateMask | uint16(state)
+}
+
+// generation counts the ends of blocks that began at this page.
+func (b *buddy) generation(page uint32) uint32 { return uint32(b.state[page] >> stateBits) }
 
 // orderOf is the smallest order whose block holds n bytes, n > 0.
 func orderOf(n int) uint8 {
@@ -27,7 +37,7 @@ func orderOf(n int) uint8 {
 // init makes everything free: the largest aligned blocks that fit.
 func (b *buddy) init(pages int) {
 	b.pages = uint32(pages)
-	b.state = make([]uint8, pages)
+	b.state = make([]uint16, pages)
 	b.next = make([]uint32, pages)
 	b.prev = make([]uint32, pages)
 	// From the end to the start, so that the lists begin at the lowest page.
@@ -61,15 +71,15 @@ func (b *buddy) alloc(order uint8) (page uint32, ok bool) {
 		from--
 		b.push(page+1<<from, from)
 	}
-	b.state[page] = stateUsed | order
+	b.set(page, stateUsed|order)
 	return page, true
 }
 
 func (b *buddy) free(page uint32, order uint8) {
-	b.state[page] = 0
+	b.state[page] = (b.state[page]>>stateBits + 1) << stateBits
 	for order < orderMax {
 		mate := page ^ 1<<order
-		if mate >= b.pages || b.state[mate] != stateFree|order {
+		if mate >= b.pages || b.get(mate) != stateFree|order {
 			break
 		}
 		b.remove(mate, order)
@@ -79,8 +89,8 @@ func (b *buddy) free(page uint32, order uint8) {
 	b.push(page, order)
 }
 
-func (b *buddy) allocated(page uint32, order uint8) bool {
-	return page < b.pages && b.state[page] == stateUsed|order
+func (b *buddy) allocated(page uint32, order uint8, generation uint32) bool {
+	return page < b.pages && uint32(b.state[page]) == generation<<stateBits|stateUsed|uint32(order)
 }
 
 func (b *buddy) push(page uint32, order uint8) {
@@ -90,7 +100,7 @@ func (b *buddy) push(page uint32, order uint8) {
 		b.prev[first-1] = page + 1
 	}
 	b.head[order] = page + 1
-	b.state[page] = stateFree | order
+	b.set(page, stateFree|order)
 	b.avail |= 1 << order
 }
 
@@ -107,5 +117,5 @@ func (b *buddy) remove(page uint32, order uint8) {
 	if b.head[order] == 0 {
 		b.avail &^= 1 << order
 	}
-	b.state[page] = 0
+	b.set(page, 0)
 }

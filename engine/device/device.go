@@ -9,7 +9,7 @@
 // durable only after a Flush that was submitted later. Nobody else has the device: it is claimed
 // exclusively.
 //
-// No locks. Survives short transfers (they are continued), EINTR and EAGAIN; everything else the kernel
+// No locks. Survives short transfers (they are continued, from a block's start), EINTR and EAGAIN; everything else the kernel
 // reports is an *IOError with the place.
 //
 // Read device.go, then handle.go; open.go and foreign.go are for the start.

@@ -66,6 +66,23 @@ var signatures = []signature{
 	{"a GPT partition table", 512, "EFI PART"},
 	{"a GPT partition table", 4096, "EFI PART"},
 	{"a LUKS volume", 0x4000, "SKUL\xba\xbe"},
+	{"a VDO volume", 0, "dmvdo001"},
+	{"a dm-integrity volume", 0, "integrt\x00"},
+	{"a dm-verity volume", 0, "verity\x00\x00"},
+	{"a device-mapper snapshot", 0, "SnAp"},
+	{"a Stratis pool member", 512 + 4, "!Stra0tis\x86\xff\x02^\x41rh"},
+	{"a Stratis pool member", 9*512 + 4, "!Stra0tis\x86\xff\x02^\x41rh"},
+	{"a BitLocker volume", 3, "-FVE-FS-"},
+	{"a ReFS file system", 0, "\x00\x00\x00ReFS\x00"},
+	{"an APFS container", 32, "NXSB"},
+	{"an HFS+ file system", 1024, "H+"},
+	{"an HFS+ file system", 1024, "HX"},
+	{"a NILFS2 file system", 1024 + 6, "\x34\x34"},
+	{"an Oracle ASM disk", 32, "ORCLDISK"},
+	{"a hibernated system", 4086, "S1SUSPEND"},
+	{"a hibernated system", 4086, "S2SUSPEND"},
+	{"a hibernated system", 4086, "ULSUSPEND"},
+	{"a hibernated system", 4086, "LINHIB0001"},
 }
 
 // Identify names what the first and the last bytes of a device of that size show; "" for nothing known.
@@ -123,7 +140,8 @@ func isZFS(head []byte) bool {
 }
 
 // identifyTail finds what stands at the end: md 0.90 in the last 64 KiB aligned 64 KiB, md 1.0 in the last
-// 8 KiB aligned 4 KiB, the backup GPT in the last sector.
+// 8 KiB aligned 4 KiB, the backup GPT in the last sector, DRBD's internal metadata in the last 4 KiB, an
+// Intel array's in the last but one sector.
 func identifyTail(tail []byte, bytesAll int64) string {
 	start := bytesAll - int64(len(tail))
 	at := func(off int64, magic string) bool { return off >= start && has(tail, off-start, magic) }
@@ -133,6 +151,10 @@ func identifyTail(tail []byte, bytesAll int64) string {
 		return "an md RAID member"
 	case at(bytesAll-512, "EFI PART"), at(bytesAll-4096, "EFI PART"):
 		return "a GPT partition table"
+	case at(bytesAll-4096+60, "\x83\x74\x02\x6b"), at(bytesAll-4096+60, "\x83\x74\x02\x6c"), at(bytesAll-4096+60, "\x83\x74\x02\x6d"):
+		return "a DRBD device"
+	case at(bytesAll-1024, "Intel Raid ISM Cfg Sig. "):
+		return "an Intel RAID member"
 	}
 	return ""
 }

@@ -96,7 +96,8 @@ func (h *Handle) Write(f *engine.Fiber, p []byte, off int64) error {
 	return h.transfer(f, OpWrite, p, off)
 }
 
-// transfer moves all of p, in as many steps as the kernel takes.
+// transfer moves all of p, in as many steps as the kernel takes. One may end inside a block: the next begins
+// with that block again.
 func (h *Handle) transfer(f *engine.Fiber, op Op, p []byte, off int64) error {
 	retries := 0
 	for {
@@ -109,15 +110,16 @@ func (h *Handle) transfer(f *engine.Fiber, op Op, p []byte, off int64) error {
 		switch res := f.Do(s); {
 		case int(res) == len(p):
 			return nil
-		case res == -int32(unix.EINTR) || res == -int32(unix.EAGAIN):
+		case res == -int32(unix.EINTR) || res == -int32(unix.EAGAIN) || res > 0 && res < BlockBytes:
 			if retries++; retries > retriesMax {
 				return h.Error(op, off, len(p), res)
 			}
 			f.Yield()
-		case res <= 0 || res%BlockBytes != 0: // an error, or an end that no block boundary explains
+		case res <= 0: // an error, or the end of the device
 			return h.Error(op, off, len(p), res)
 		default:
-			p, off = p[res:], off+int64(res)
+			whole := res - res%BlockBytes
+			p, off = p[whole:], off+int64(whole)
 		}
 	}
 }

@@ -23,6 +23,7 @@ type Conn struct {
 	a, b   *end
 	faults NetFaults
 	parted bool
+	broken bool       // reset or timed out: nothing sent from now on arrives
 	limit  *happening // of the current partition
 }
 
@@ -84,6 +85,7 @@ func (c *Conn) Heal() {
 
 func (c *Conn) fail(with syscall.Errno) {
 	c.w.trace.add(event{at: c.w.line.now, what: "reset", who: c.a.fd, a: uint64(with)})
+	c.broken = true
 	for _, e := range [2]*end{c.a, c.b} {
 		e.line = nil
 		e.wire = 0
@@ -171,6 +173,9 @@ func (e *end) carry(data []byte) {
 }
 
 func (e *end) queue(s segment) {
+	if e.conn.broken { // what was before it is lost, and a stream has no holes
+		return
+	}
 	s.at = e.conn.w.line.now + e.conn.delay()
 	if n := len(e.line); n > 0 {
 		s.at = max(s.at, e.line[n-1].at)

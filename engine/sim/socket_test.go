@@ -238,3 +238,35 @@ func TestPartitionHealsOrEnds(t *testing.T) {
 		}
 	}
 }
+
+// What arrives is always the beginning of what was sent: a reset loses the rest, it never cuts a hole.
+func TestAResetLeavesNoHole(t *testing.T) {
+	for seed := range uint64(300) {
+		x := newWire(t, seed)
+		want := pattern(3000, seed)
+		var got []byte
+		buf := make([]byte, 3000)
+		for i := range 3 {
+			if i == 1 {
+				x.w.Conn(x.fdA).Reset()
+			}
+			x.push(x.a, uring.PrepSend(x.fdA, addressOf(want[1000*i:]), 1000, msgWaitAll), 1)
+			x.a.Enter(0, 0)
+			x.w.line.now += 3_000 // the send is done, its bytes are on their way
+			x.w.line.runDue()
+		}
+		for over := false; !over; {
+			x.push(x.b, uring.PrepRecv(x.fdB, addressOf(buf), 3000, 0), 2)
+			_, b := x.settle()
+			if len(b) != 1 {
+				t.Fatalf("seed %d: %v", seed, b)
+			}
+			if over = b[0].Res <= 0; !over {
+				got = append(got, buf[:b[0].Res]...)
+			}
+		}
+		if !bytes.HasPrefix(want, got) {
+			t.Fatalf("seed %d: %d bytes arrived that are not the beginning of what was sent", seed, len(got))
+		}
+	}
+}

@@ -249,6 +249,54 @@ func TestDeviceOnADisk(t *testing.T) {
 	}
 }
 
+// A transfer may end at any sector; the device layer goes on from there, whole blocks at a time.
+func TestDeviceContinuesShortTransfers(t *testing.T) {
+	for seed := range uint64(20) {
+		w := NewWorld(seed)
+		r, d := w.reactor(t), w.Disk("d", 1<<20)
+		if err := w.Do(r, func(f *engine.Fiber) error {
+			h, err := d.Device().Attach(f.Turn())
+			if err != nil {
+				return err
+			}
+			buf, err := f.Reactor().Arena().Get(32 << 10)
+			if err != nil {
+				return err
+			}
+			p := f.Reactor().Arena().Bytes(buf)
+			want := pattern(len(p), seed)
+			copy(p, want)
+			for n := range 3 {
+				d.FaultAt(FaultShort, n+1)
+			}
+			if err := h.Write(f, p, 64<<10); err != nil {
+				return err
+			}
+			for n := range 3 {
+				d.FaultAt(FaultShort, n+1)
+			}
+			clear(p)
+			if err := h.Read(f, p, 64<<10); err != nil {
+				return err
+			}
+			if !bytes.Equal(p, want) {
+				t.Errorf("seed %d: read something else", seed)
+			}
+			d.Shorten(64<<10 + 512) // the device ends inside a block: no progress, so an error and not a loop
+			if err := h.Read(f, p, 64<<10); !errors.Is(err, device.ErrShort) {
+				t.Errorf("seed %d: at the end of a short device: %v", seed, err)
+			}
+			return nil
+		}); err != nil {
+			t.Errorf("seed %d: %v", seed, err)
+		}
+		if d.Hit(FaultShort) < 4 {
+			t.Errorf("seed %d: %d short transfers", seed, d.Hit(FaultShort))
+		}
+		w.Close()
+	}
+}
+
 // The peer of a machine without power hears nothing, and gives up by time.
 func TestPowerOffTimesOut(t *testing.T) {
 	w := NewWorld(1)

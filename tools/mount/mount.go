@@ -160,6 +160,7 @@ func (m *Mount) newColumn(n int, boot func(f *engine.Fiber, c *column) error) er
 	if err := reactor.Start(func(f *engine.Fiber) error { return boot(f, c) }); err != nil {
 		return err
 	}
+	control.WatchTurns(m.cfg.Log, reactor)
 	m.columns = append(m.columns, c)
 	return nil
 }

@@ -82,6 +82,7 @@ func Start(cfg Config) (n *Node, err error) {
 	if n.shard, err = startShard(&n.cfg, n.device); err != nil {
 		return n, err
 	}
+	control.WatchTurns(cfg.Log, n.shard.reactor)
 	if err := n.listen(); err != nil {
 		return n, err
 	}

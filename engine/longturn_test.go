@@ -1,0 +1,103 @@
+package engine
+
+import (
+	"strings"
+	"testing"
+
+	"basalt/engine/uring"
+)
+
+// dawdler takes its time in whatever phase it is called.
+type dawdler struct {
+	clock *jumpClock
+	ns    int64
+}
+
+func (d *dawdler) spend()                         { d.clock.ns += d.ns }
+func (d *dawdler) Deliver(*Turn)                  { d.spend() }
+func (d *dawdler) Fire(*Turn)                     { d.spend() }
+func (d *dawdler) Complete(*Turn, int32, uint32)  { d.spend() }
+func (d *dawdler) Run(f *Fiber)                   { d.compute(f, false) }
+func (d *dawdler) compute(f *Fiber, suspend bool) { d.spend(); d.rest(f, suspend) }
+
+func (d *dawdler) rest(f *Fiber, suspend bool) {
+	if suspend {
+		f.Sleep(1)
+	}
+}
+
+// Each kind of step is found out, with its name; a fiber that goes on afterwards with its stack.
+func TestALongTurnNamesItsLongestStep(t *testing.T) {
+	clock := &jumpClock{ns: 1}
+	d := &dawdler{clock: clock, ns: 3_000_000}
+	r := stepped(t, clock, func(*Fiber) error { return nil })
+	for r.Step() {
+	}
+	spawn := func(name string, fn func(f *Fiber)) {
+		if err := r.turn.Go(name, fn); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, c := range []struct {
+		cause       func()
+		phase, what string
+		stack       []string
+	}{
+		{func() { r.turn.Submit(uring.PrepNop(), d) }, "completions, last", "*engine.dawdler", nil},
+		{func() { r.turn.After(1, d); clock.ns++ }, "timers, last", "*engine.dawdler", nil},
+		{func() { r.Post(d) }, "messages, last", "*engine.dawdler", nil},
+		{func() { r.turn.AtEnd(d) }, "end of turn, last", "*engine.dawdler", nil},
+		{func() { r.turn.Spawn(d) }, "fiber", "*engine.dawdler", nil},
+		{func() { spawn("quick", func(*Fiber) {}); spawn("ends", func(*Fiber) { d.spend() }) }, "fiber", "ends", nil},
+		{func() { spawn("goes on", func(f *Fiber) { d.compute(f, true) }); spawn("quick", func(*Fiber) {}) }, "fiber", "goes on",
+			[]string{"engine.(*Fiber).Sleep:", "engine.(*dawdler).rest:", "engine.(*dawdler).compute:"}},
+		{func() { spawn("little", func(*Fiber) { clock.ns += 1_100_000 }); r.Post(d) }, "messages, last", "*engine.dawdler", nil},
+	} {
+		c.cause()
+		for r.Step() {
+		}
+		clock.ns += 10
+		for r.Step() {
+		}
+		s := r.Stats()
+		l := s.LongTurn
+		if s.LongTurns != uint64(i+1) || l.Number != s.LongTurns || l.StepNs != 3_000_000 || l.Ns < l.StepNs || l.Phase != c.phase || l.What != c.what {
+			t.Fatalf("step %d: %d long turns, the last %+v", i, s.LongTurns, l)
+		}
+		at := 0
+		for _, want := range c.stack {
+			n := strings.Index(l.Stack[at:], want)
+			if n < 0 {
+				t.Fatalf("step %d: the stack lacks %q behind %d: %s", i, want, at, l.Stack)
+			}
+			at += n
+		}
+		if (c.stack == nil) != (l.Stack == "") || strings.Contains(l.Stack, "runTask") || strings.Contains(l.Stack, "suspend") {
+			t.Errorf("step %d: stack %q", i, l.Stack)
+		}
+		if line := l.String(); !strings.Contains(line, c.what+" took 3.0 ms") {
+			t.Errorf("step %d: %q", i, line)
+		}
+	}
+	if s := r.Stats(); s.LongestTurnNs != 4_100_000 {
+		t.Errorf("longest turn %d ns", s.LongestTurnNs)
+	}
+}
+
+// Many short steps make a long turn, too.
+func TestALongTurnOfShortSteps(t *testing.T) {
+	clock := &jumpClock{ns: 1}
+	r := stepped(t, clock, func(*Fiber) error { return nil })
+	for r.Step() {
+	}
+	for range 30 {
+		if err := r.turn.Go("short", func(*Fiber) { clock.ns += 40_000 }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for r.Step() {
+	}
+	if s := r.Stats(); s.LongTurns != 1 || s.LongTurn.Ns != 1_200_000 || s.LongTurn.StepNs != 0 || !strings.Contains(s.LongTurn.String(), "30 resumes") {
+		t.Errorf("%d long turns, the last: %v", s.LongTurns, s.LongTurn)
+	}
+}
