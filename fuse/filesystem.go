@@ -1,6 +1,7 @@
 package fuse
 
 import (
+	"math"
 	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -67,8 +68,12 @@ func instant(ns int64) (sec uint64, nsec uint32) {
 	return uint64(s), uint32(n)
 }
 
-// nanos is the inverse.
-func nanos(sec uint64, nsec uint32) int64 { return int64(sec)*1e9 + int64(nsec) }
+// nanos is the inverse. What 64 bits of nanoseconds can't hold (before 1677, after 2262) becomes the nearest that they can, as other file
+// systems do with what their inodes can't hold.
+func nanos(sec uint64, nsec uint32) int64 {
+	const most = math.MaxInt64/1_000_000_000 - 1
+	return min(max(int64(sec), -most), most)*1e9 + int64(nsec)
+}
 
 // Lookup finds a name. That there is none may be remembered too, as a reply without a node.
 func (v *files) Lookup(_ <-chan struct{}, h *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
