@@ -105,7 +105,11 @@ func (fs *FS) put(o *op) {
 // call sends the request and returns the outcome.
 func (fs *FS) call(f *engine.Fiber, o *op, data, dst []byte) record.Status {
 	o.p = record.Reply{Value: o.p.Value[:0]}
-	if err := fs.caller.Call(f, &o.q, data, &o.p, dst); err != nil {
+	err := fs.caller.Call(f, &o.q, data, &o.p, dst)
+	if o.q.Mutates() {
+		fs.mount.changes.Add(1)
+	}
+	if err != nil {
 		return StatusOf(err)
 	}
 	return o.p.Status

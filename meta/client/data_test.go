@@ -231,6 +231,58 @@ func TestListing(t *testing.T) {
 	}
 }
 
+// The attributes in a listing are those of the moment, also when the reader takes a page in several calls: what changed meanwhile is asked
+// for again. Nothing is asked for twice without need.
+func TestListingWithCurrentAttributes(t *testing.T) {
+	s := &shelf{names: entries(30), page: 1000}
+	for i := range s.names {
+		s.names[i].Attr = record.Attr{Ino: s.names[i].Ino, Mode: uint32(s.names[i].Type), Size: 1}
+	}
+	onShelf(t, s, func(f *engine.Fiber, fs *FS) {
+		h, st := fs.OpenDir(f, 1)
+		if st != record.OK {
+			t.Fatal(st)
+		}
+		var cookie uint64
+		next := func() (e record.Entry) {
+			got := 0
+			st := fs.ReadDir(f, h, cookie, true, func(it *record.Entry, _ int64) bool {
+				if got++; got == 1 {
+					e, cookie = *it, it.Cookie
+				}
+				return got == 1
+			})
+			if st != record.OK || got == 0 {
+				t.Fatalf("%v after %d entries", st, got)
+			}
+			return e
+		}
+		asked := func(fn func()) int {
+			s.asked = nil
+			fn()
+			return len(s.asked)
+		}
+		if n := asked(func() { next(); next() }); n != 2 {
+			t.Errorf("without the grant two calls asked %d times", n)
+		}
+		if err := fs.Grant(f, 30e9); err != nil {
+			t.Fatal(err)
+		}
+		if n := asked(func() { next(); next(); next() }); n != 1 {
+			t.Errorf("with the grant three calls asked %d times, only the first had a page from before it", n)
+		}
+		for i := range s.names {
+			s.names[i].Attr.Size = 2
+		}
+		if _, st := fs.Write(f, 109, 0, []byte{1}, 0); st != record.OK {
+			t.Fatal(st)
+		}
+		if e := next(); e.Attr.Size != 2 {
+			t.Errorf("%s has %d bytes after a write that was answered", e.Name, e.Attr.Size)
+		}
+	})
+}
+
 // An interrupt reaches the parts that other fibers do.
 func TestInterruptParts(t *testing.T) {
 	s := &stubborn{}

@@ -27,6 +27,7 @@ type directory struct {
 	ended  bool   // nothing follows the page
 	keepNs int64  // for how long the page's attributes may be believed, from when it was asked for
 	sentNs int64
+	before uint64 // Mount.changes when it was asked for
 	busy   bool
 	queue  engine.WaitList // readers of the same handle, one after the other
 }
@@ -97,6 +98,9 @@ func (fs *FS) list(f *engine.Fiber, d *directory, cookie uint64, plus bool, take
 	if cookie != d.cookie || cookie == 0 {
 		d.seek(cookie)
 	}
+	if plus && len(d.rest) > 0 && !fs.current(d) {
+		d.rest, d.ended = nil, false
+	}
 	var e record.Entry
 	taken := false
 	for {
@@ -121,6 +125,10 @@ func (fs *FS) list(f *engine.Fiber, d *directory, cookie uint64, plus bool, take
 	}
 }
 
+// current tells whether the attributes of the page are still those of the inodes: names come from the snapshot of opendir, attributes do not.
+// Without the grant others may have changed them.
+func (fs *FS) current(d *directory) bool { return fs.granted && d.before == fs.mount.changes.Load() }
+
 // seek moves the reader. From the start the server lists the names as they are then, as rewinddir wants; elsewhere only the cookie is
 // known, which is enough but for names of equal hash.
 func (d *directory) seek(cookie uint64) {
@@ -134,8 +142,10 @@ func (fs *FS) fetch(f *engine.Fiber, d *directory, plus bool) record.Status {
 	if plus {
 		o.q.Flags = record.FlagPlus
 	}
+	before := fs.mount.changes.Load()
 	s := fs.call(f, o, nil, nil)
 	if s == record.OK {
+		d.before = before
 		d.page = append(d.page[:0], o.p.Value...)
 		d.rest = d.page
 		d.ended = o.p.Flags&record.ReplyEOF != 0

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"basalt/engine"
 )
@@ -11,6 +12,8 @@ import (
 // Mount is one mounted file system: its columns, and who caches on its behalf.
 type Mount struct {
 	id [16]byte // immutable
+
+	changes atomic.Uint64 // grows when what was read before may be old: with every answered change of any column
 
 	mu      sync.Mutex
 	columns []*FS // guarded by mu: a recall may come while columns are still being added
@@ -81,6 +84,7 @@ func (fs *FS) Grant(f *engine.Fiber, leaseNs int64) error {
 		return nil // taken back meanwhile
 	}
 	fs.granted, fs.leaseNs = true, leaseNs
+	fs.mount.changes.Add(1) // what was read without it may be old
 	return nil
 }
 
