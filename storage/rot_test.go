@@ -215,3 +215,20 @@ func TestOnlyWhatWasBegunIsReportedAsCut(t *testing.T) {
 		t.Errorf("unmounted in peace: %+v", rep)
 	}
 }
+
+// The slot that mkfs has cleared is empty until the first mount, and not damaged; later an empty copy is.
+func TestClearedSlotOfAFreshStoreIsNotDamage(t *testing.T) {
+	b := newBench(t, 236, nil, 8<<20)
+	b.format()
+	if rep := b.fsck(); len(rep.Mount.Bad) > 0 {
+		t.Errorf("fresh: %q", rep.Mount.Bad)
+	}
+	if rep := b.mount(); len(rep.Bad) > 0 {
+		t.Errorf("fresh: %q", rep.Bad)
+	}
+	c := b.reboot(237)
+	c.disk.WriteAt(make([]byte, blockSize), int64(b.s.supers[0][1])*blockSize)
+	if rep := c.mount(); len(rep.Bad) != 1 {
+		t.Errorf("one copy cleared: %q", rep.Bad)
+	}
+}

@@ -147,7 +147,7 @@ func TestLimboStartsCheckpointsOnlyForWhatTheyRelease(t *testing.T) {
 		t.Fatalf("%d checkpoints while nothing happened", got)
 	}
 	b.do(func(f *engine.Fiber) error { snap.Release(f.Turn()); return nil })
-	if b.s.limbo.held != nil && len(b.s.limbo.held) > 0 {
+	if len(b.s.limbo.held) > 0 {
 		t.Fatal("the snapshot has gone and its blocks are still held")
 	}
 	b.unmount()
