@@ -42,9 +42,12 @@ type checkpoint struct {
 	tookBlocks uint64         // by the fold so far
 }
 
+// coming tells whether a checkpoint runs or will: one that waits for its group boundary takes what is applied until then.
+func (c *checkpoint) coming() bool { return c.want || c.wantFreeze || c.running }
+
 // wantCheckpoint starts one soon.
 func (s *Store) wantCheckpoint(t *engine.Turn) {
-	if s.check.want || s.check.running {
+	if s.check.coming() {
 		return
 	}
 	s.check.want = true
@@ -55,7 +58,7 @@ func (s *Store) wantCheckpoint(t *engine.Turn) {
 // checkpoint can release: what a snapshot holds stays where it is, however many checkpoints there are.
 func (s *Store) considerCheckpoint(t *engine.Turn) {
 	switch {
-	case s.check.want || s.check.running:
+	case s.check.coming():
 	case s.active.bytes() >= s.opt.DeltaBytesMax/2,
 		s.ring.Used() >= s.ring.Blocks()/2,
 		s.limbo.young >= s.super.Blocks/uint64(s.opt.LimboShare):

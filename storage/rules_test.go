@@ -167,6 +167,37 @@ func TestCheckpointOrder(t *testing.T) {
 	}
 }
 
+// Who asks for a checkpoint gets one, not two: while it waits for its group boundary, others who ask mean the same one.
+func TestOneCheckpointForAllWhoAsk(t *testing.T) {
+	b := grown(t, 259, 3)
+	before := b.s.stats.Checkpoints
+	b.disk.SetFaults(sim.Faults{Slow: 1, SlowNs: 10e6})
+	b.do(func(f *engine.Fiber) error {
+		for i := range 3 { // two groups in flight: the third, and the boundary behind it, must wait
+			seq, err := b.s.Update(f, func(tx *Tx) error { return tx.Put(1, []byte{byte(i)}, []byte("v")) })
+			if err != nil {
+				return err
+			}
+			b.s.pipe.Want(uint64(seq))
+			b.s.kick(f.Turn())
+			f.Yield()
+		}
+		if err := f.Turn().Go("asks first", func(f *engine.Fiber) { _ = b.s.Checkpoint(f) }); err != nil {
+			return err
+		}
+		f.Sleep(1e6)
+		if !b.s.check.wantFreeze {
+			return errors.New("the checkpoint does not wait")
+		}
+		return b.s.Checkpoint(f)
+	})
+	b.do(func(f *engine.Fiber) error { f.Sleep(1e9); return nil })
+	if n := b.s.stats.Checkpoints - before; n != 1 {
+		t.Fatalf("%d checkpoints", n)
+	}
+	b.unmount()
+}
+
 // Held blocks are free for whoever mounts next: the snapshot that holds them dies with the process.
 func TestHeldBlocksAreFreeAfterACrash(t *testing.T) {
 	b := grown(t, 253, 3)
@@ -194,7 +225,9 @@ func TestHeldBlocksAreFreeAfterACrash(t *testing.T) {
 func TestWritersArePacedProgressively(t *testing.T) {
 	b := newBench(t, 255, nil, 16<<20)
 	b.opt.DeltaBytesMax, b.opt.LimboShare, b.opt.GroupRecordMax = 1<<20, 1, 128<<10
-	b.do(func(f *engine.Fiber) error { return Format(f, b.h, FormatOptions{UUID: [16]byte{1}, JournalBytes: 4 << 20}) })
+	b.do(func(f *engine.Fiber) error {
+		return Format(f, b.h, FormatOptions{UUID: [16]byte{1}, JournalBytes: 4 << 20})
+	})
 	b.mount()
 	b.update(func(tx *Tx) error { return tx.CreateCollection(1) })
 	limit, steps, last := b.s.opt.DeltaBytesMax, map[int64]bool{}, 0

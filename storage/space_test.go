@@ -122,7 +122,9 @@ func TestAvailLeavesOutWhatASnapshotHolds(t *testing.T) {
 func TestLimboStartsCheckpointsOnlyForWhatTheyRelease(t *testing.T) {
 	b := newBench(t, 203, nil, 8<<20)
 	b.opt.DeltaBytesMax, b.opt.LimboShare = 4<<20, 16
-	b.format()
+	b.do(func(f *engine.Fiber) error {
+		return Format(f, b.h, FormatOptions{UUID: [16]byte{1}, JournalBytes: 2 << 20})
+	})
 	b.mount()
 	b.update(func(tx *Tx) error { return tx.CreateCollection(1) })
 	for i := range 40 {
