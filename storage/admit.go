@@ -78,7 +78,7 @@ func (s *Store) paceNs() int64 {
 
 // affordable decides, after a closure ran and before anybody sees what it did, whether the store can keep it: whether its record fits, and
 // whether the worst fold of everything that is not in the tree yet still finds space.
-func (s *Store) affordable(tx *Tx) error {
+func (s *Store) affordable(tx *Tx, p *patience) error {
 	g := s.open
 	n := g.bytes() + len(tx.drops)*2*(format.WritePieceBytes+4)
 	if n > s.opt.GroupRecordMax || !s.ring.Fits(recordBlocks(n)) || g.data > s.opt.GroupDataMax {
@@ -91,7 +91,7 @@ func (s *Store) affordable(tx *Tx) error {
 	if tx.grew || !tx.shrank || tx.putBytes > smallPut {
 		need += s.deleteReserve()
 	}
-	if s.alloc.Pieces()*uint64(s.pool) < need {
+	if s.alloc.Pieces()*uint64(s.pool) < need || tx.grew && s.hungry > 0 && p.space == 0 {
 		return errNoSpace
 	}
 	return nil
@@ -114,8 +114,13 @@ func (s *Store) foldBlocks(l *layer) uint64 {
 	}
 	height := uint64(s.super.Tree.Height) + 1
 	nodes := min(changes*height, s.treeBlocks/uint64(s.pool)+1)
+	return nodes*uint64(s.pool) + s.growthBlocks(l, l.slab.next)
+}
+
+// growthBlocks is the part of a fold that it does not give back by replacing what was there: nodes for so many bytes, half full at the worst.
+func (s *Store) growthBlocks(l *layer, bytes int) uint64 {
 	room := uint64(s.super.NodeBytes) - format.NodeHeaderBytes
-	nodes += 2*uint64(l.slab.next)*9/8/room + height + 1
+	nodes := 2*uint64(bytes)*9/8/room + uint64(s.super.Tree.Height) + 2
 	return nodes*uint64(s.pool) + uint64(l.dirtyLive) + uint64(l.valueBlocks)
 }
 
@@ -123,10 +128,7 @@ func (s *Store) foldBlocks(l *layer) uint64 {
 func (s *Store) makeRoom(f *engine.Fiber, err error, p *patience) error {
 	switch {
 	case errors.Is(err, errNoSpace):
-		if p.space++; p.space > 2 || !s.reclaimable() {
-			return ErrFull
-		}
-		return s.Checkpoint(f)
+		return s.makeSpace(f, p)
 	case errors.Is(err, errGroupFull):
 		if p.group++; p.group > 8 {
 			return ErrTooLarge
@@ -159,7 +161,31 @@ func (s *Store) startGroup(f *engine.Fiber) error {
 	return nil
 }
 
-// reclaimable tells whether a checkpoint could make any space.
-func (s *Store) reclaimable() bool {
-	return s.limbo.blocks > 0 || !s.active.empty() || s.frozen != nil
+// spaceTriesMax bounds how often one Update waits for space: one checkpoint releases everything that waited in limbo when it began, but those
+// who waited longer are served first, and some of it may still be held by reads in flight.
+const spaceTriesMax = 8
+
+// makeSpace waits for the blocks that are on their way back, or says that there are none.
+func (s *Store) makeSpace(f *engine.Fiber, p *patience) error {
+	if p.space++; p.space == 1 {
+		s.hungry++
+	}
+	if p.space > spaceTriesMax {
+		return ErrFull
+	}
+	if s.frozen != nil || s.limbo.young > 0 || !s.active.empty() && p.space <= 2 {
+		return s.Checkpoint(f)
+	}
+	epoch, ok := s.limbo.awaited()
+	if !ok && s.hungry > 1 && p.space == 1 {
+		return nil // it may only have been the turn of others
+	}
+	if !ok {
+		return ErrFull
+	}
+	s.stats.Stalled++
+	for now := epoch; ok && now == epoch && s.failed == nil && !s.closing; now, ok = s.limbo.awaited() {
+		s.waitSlot.Wait(f)
+	}
+	return nil
 }

@@ -42,22 +42,26 @@ type checkpoint struct {
 	tookBlocks uint64         // by the fold so far
 }
 
+// coming tells whether a checkpoint runs or will: one that waits for its group boundary takes what is applied until then.
+func (c *checkpoint) coming() bool { return c.want || c.wantFreeze || c.running }
+
 // wantCheckpoint starts one soon.
 func (s *Store) wantCheckpoint(t *engine.Turn) {
-	if s.check.want || s.check.running {
+	if s.check.coming() {
 		return
 	}
 	s.check.want = true
 	s.check.wake.WakeAll(t)
 }
 
-// considerCheckpoint starts one when the delta, the journal or limbo is half full of what it may be.
+// considerCheckpoint starts one when the delta, the journal or limbo is half full of what it may be. Of limbo only that counts which a
+// checkpoint can release: what a snapshot holds stays where it is, however many checkpoints there are.
 func (s *Store) considerCheckpoint(t *engine.Turn) {
 	switch {
-	case s.check.want || s.check.running:
+	case s.check.coming():
 	case s.active.bytes() >= s.opt.DeltaBytesMax/2,
 		s.ring.Used() >= s.ring.Blocks()/2,
-		s.limbo.blocks >= s.super.Blocks/uint64(s.opt.LimboShare):
+		s.limbo.young >= s.super.Blocks/uint64(s.opt.LimboShare):
 		s.wantCheckpoint(t)
 	}
 }
@@ -220,6 +224,11 @@ func (s *Store) returnLimbo() {
 // unpin ends what limbo.pin began.
 func (s *Store) unpin(t *engine.Turn, epoch uint64) {
 	s.limbo.unpin(epoch)
+	s.unpinned(t)
+}
+
+// unpinned frees what the pin that has just ended was the last to hold.
+func (s *Store) unpinned(t *engine.Turn) {
 	before := s.limbo.blocks
 	s.returnLimbo()
 	if s.limbo.blocks != before {

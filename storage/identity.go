@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
@@ -58,6 +59,7 @@ func newestSuper(f *engine.Fiber, h *device.Handle, label *format.Label, slice i
 	mem := f.Reactor().Arena().Bytes(buf)
 	var best *format.Superblock
 	var bad []error
+	var empty []string // copies in the slot that mkfs clears
 	for slot, copies := range format.SuperPlaces(label.Slice(slice)[0]) {
 		valid, unread := false, error(nil)
 		for _, at := range copies {
@@ -70,7 +72,11 @@ func newestSuper(f *engine.Fiber, h *device.Handle, label *format.Label, slice i
 				err = &format.CorruptError{Place: format.Place{Device: h.Name(), Extent: p.Extent}, What: "superblock slot", Want: fmt.Sprint(sb.Epoch & 1), Got: fmt.Sprint(slot)}
 			}
 			if err != nil {
-				rep.Bad = append(rep.Bad, err.Error())
+				if slot == 0 && format.IsCorrupt(err) && bytes.Count(mem, []byte{0}) == len(mem) {
+					empty = append(empty, err.Error())
+				} else {
+					rep.Bad = append(rep.Bad, err.Error())
+				}
 				bad = append(bad, err)
 				if !format.IsCorrupt(err) {
 					unread = err
@@ -88,6 +94,9 @@ func newestSuper(f *engine.Fiber, h *device.Handle, label *format.Label, slice i
 	}
 	if best == nil {
 		return nil, fmt.Errorf("storage: %s, slice %d, has no valid superblock: %w", h.Name(), slice, errors.Join(bad...))
+	}
+	if best.Epoch > 1 { // before the second epoch nothing was ever written there
+		rep.Bad = append(rep.Bad, empty...)
 	}
 	return best, nil
 }

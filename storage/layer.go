@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"basalt/engine/arena"
+	"basalt/storage/format"
 
 	"github.com/google/btree"
 )
@@ -29,6 +30,17 @@ type item struct {
 	// an entry below were freed then, so the fold must not free them again when a tombstone covers the key. An item that was first
 	// written under a tombstone is not settled: the tombstone did away with the entry below, and the fold frees what that named.
 	settled bool
+}
+
+// putBytes is what the item adds to the tree, 0 for a deletion and for the item that was not there.
+func (it *item) putBytes() int {
+	switch it.what {
+	case itemDel:
+		return 0
+	case itemDirty:
+		return int(it.klen) + format.ExtentRecordHeader + 4
+	}
+	return int(it.klen) + int(it.vlen)
 }
 
 // probeRef marks the item that stands for layer.probe. No slab is so long that this would be a place in it.
@@ -86,6 +98,7 @@ type layer struct {
 	order       uint64 // of the last change
 	dirtyLive   int    // dirty blocks that fold must write
 	valueBlocks int    // what the values need that are too long for a leaf; overwritten ones are counted too
+	puts        int    // bytes of the keys and values that stand now, deletions left out
 	muts        uint64 // changes so far, undone ones included: a cursor over the active layer looks at it
 	extra       int    // bytes of dirty blocks
 }
@@ -158,6 +171,7 @@ func (l *layer) put(key, val []byte, what uint8, index uint32, settled bool) (no
 	l.muts++
 	now.order = l.order
 	old, had = l.items.ReplaceOrInsert(now)
+	l.puts += now.putBytes() - old.putBytes()
 	return now, old, had, nil
 }
 

@@ -11,22 +11,26 @@ type limbo struct {
 	held   []heldBatch
 	pins   []epochPins
 	blocks uint64 // in fresh, frozen and held
+	young  uint64 // in fresh: what the next checkpoint can release
 }
 
 // heldBatch is what superblock epoch released. Readers that began under an older one may still hold it.
 type heldBatch struct {
 	epoch  uint64
 	blocks []Extent
+	n      uint64 // of them
 }
 
 type epochPins struct {
 	epoch uint64
 	n     int
+	long  int // of n: snapshots, which last as long as their owners like; a read in flight ends by itself
 }
 
 func (l *limbo) add(e Extent) {
 	l.fresh = appendExtent(l.fresh, e)
 	l.blocks += uint64(e.Len)
+	l.young += uint64(e.Len)
 }
 
 // appendExtent appends e, or makes the last extent longer.
@@ -43,7 +47,7 @@ func (l *limbo) freeze() {
 	if len(l.frozen) != 0 {
 		panic("storage: two checkpoints at a time")
 	}
-	l.frozen, l.fresh = l.fresh, nil
+	l.frozen, l.fresh, l.young = l.fresh, nil, 0
 }
 
 // addFrozen notes a block that the fold does not need any more.
@@ -55,7 +59,11 @@ func (l *limbo) addFrozen(e Extent) {
 // release says that superblock epoch is durable and does not need what was frozen.
 func (l *limbo) release(epoch uint64) {
 	if len(l.frozen) > 0 {
-		l.held = append(l.held, heldBatch{epoch, l.frozen})
+		b := heldBatch{epoch: epoch, blocks: l.frozen}
+		for _, e := range b.blocks {
+			b.n += uint64(e.Len)
+		}
+		l.held = append(l.held, b)
 	}
 	l.frozen = nil
 }
@@ -68,9 +76,25 @@ func (l *limbo) pin(epoch uint64) uint64 {
 		if i >= 0 && l.pins[i].epoch > epoch {
 			panic(fmt.Sprintf("storage: pin of epoch %d after %d", epoch, l.pins[i].epoch))
 		}
-		l.pins = append(l.pins, epochPins{epoch, 1})
+		l.pins = append(l.pins, epochPins{epoch: epoch, n: 1})
 	}
 	return epoch
+}
+
+// pinLong is a pin for a snapshot; unpinLong ends it.
+func (l *limbo) pinLong(epoch uint64) uint64 {
+	l.pin(epoch)
+	l.pins[len(l.pins)-1].long++
+	return epoch
+}
+
+func (l *limbo) unpinLong(epoch uint64) {
+	for i := range l.pins {
+		if l.pins[i].epoch == epoch {
+			l.pins[i].long--
+		}
+	}
+	l.unpin(epoch)
 }
 
 // unpin ends a pin.
@@ -93,8 +117,42 @@ func (l *limbo) pop() ([]Extent, bool) {
 	}
 	b := l.held[0]
 	l.held = append(l.held[:0], l.held[1:]...)
-	for _, e := range b.blocks {
-		l.blocks -= uint64(e.Len)
-	}
+	l.blocks -= b.n
 	return b.blocks, true
+}
+
+// longest is the epoch of the oldest snapshot.
+func (l *limbo) longest() (epoch uint64, ok bool) {
+	for i := range l.pins {
+		if l.pins[i].long > 0 {
+			return l.pins[i].epoch, true
+		}
+	}
+	return 0, false
+}
+
+// coming is how many blocks become free by themselves: after the next checkpoint, and when the reads in flight have ended. The others wait
+// for a snapshot, and nobody knows how long.
+func (l *limbo) coming() uint64 {
+	oldest, ok := l.longest()
+	if !ok {
+		return l.blocks
+	}
+	n := uint64(0)
+	for i := range l.held {
+		if l.held[i].epoch <= oldest {
+			n += l.held[i].n
+		}
+	}
+	return n
+}
+
+// awaited tells whether only reads in flight hold the oldest batch that a superblock has released, and which superblock that was.
+func (l *limbo) awaited() (epoch uint64, ok bool) {
+	if len(l.held) == 0 {
+		return 0, false
+	}
+	epoch = l.held[0].epoch
+	oldest, long := l.longest()
+	return epoch, !long || oldest >= epoch
 }

@@ -21,7 +21,7 @@ type MountReport struct {
 	Bad          []string // copies of the label and of superblocks that cannot be read
 	Records      uint64   // replayed
 	Transactions uint64
-	Cut          string // why the log ends where it does
+	Cut          string // the record that a crash has cut off the end of the log, and what is wrong with it; empty: the log just ends
 	MapRebuilt   string // why the space map was rebuilt from the tree; empty: it was not
 }
 

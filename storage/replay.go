@@ -28,7 +28,9 @@ func (s *Store) replay(f *engine.Fiber, rep *MountReport) error {
 	if err != nil {
 		return err
 	}
-	rep.Cut = scan.Why().Error()
+	if cut := scan.Cut(); cut != nil {
+		rep.Cut = cut.Error()
+	}
 	scan.Rewind()
 	s.replaying = true
 	defer func() { s.replaying = false }()
@@ -46,7 +48,7 @@ func (s *Store) replay(f *engine.Fiber, rep *MountReport) error {
 				if !format.IsCorrupt(err) {
 					return err
 				}
-				rep.Cut = err.Error()
+				rep.Cut = fmt.Sprintf("record %d stands before its data: %v", r.Header.Sequence, err)
 				break
 			}
 		}

@@ -3,6 +3,7 @@ package storage
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
 	"basalt/engine"
@@ -121,4 +122,113 @@ func TestSpaceMapIsRebuilt(t *testing.T) {
 	}
 	c.unmount()
 	c.fsck()
+}
+
+// inFlightTogether is a bench whose disk holds, behind its committed records, two more that were in flight at the same time; the last of the
+// committed ones wrote an object. It returns the sequence of that one, and the extent of its data.
+func inFlightTogether(t *testing.T, seed uint64) (b *bench, durable uint64, data Extent) {
+	b = grown(t, seed, 3)
+	seq := b.update(func(tx *Tx) error { return tx.Write(1, []byte("o"), 0, make([]byte, 2*blockSize)) })
+	b.commit(seq)
+	durable = b.s.pipe.Durable()
+	b.do(func(f *engine.Fiber) error {
+		if err := b.s.View(f, func(tx *Tx) error {
+			if err := tx.collect(1, []byte("o"), 0, 2); err != nil {
+				return err
+			}
+			data = tx.recs[0].rec.Extent()
+			return nil
+		}); err != nil {
+			return err
+		}
+		for i := range 2 {
+			seq, err := b.s.Update(f, func(tx *Tx) error { return tx.Put(1, []byte{byte(i)}, []byte("in flight")) })
+			if err != nil {
+				return err
+			}
+			b.s.pipe.Want(uint64(seq))
+			b.s.kick(f.Turn())
+			f.Yield()
+		}
+		if n := b.s.pipe.InFlight(); n != 2 {
+			return fmt.Errorf("%d groups in flight", n)
+		}
+		return b.s.Commit(f, b.s.Applied())
+	})
+	return b, durable, data
+}
+
+// recordAt is where a record of one block stands on the device, as many blocks behind the first one as its sequence is.
+func (b *bench) recordAt(sequence uint64) int64 {
+	start := b.s.super.Start
+	return int64(b.s.super.Journal.Start+BlockNo(start.Position+sequence-start.Sequence)) * blockSize
+}
+
+// A record whose data has rotted was durable if a record says so that stands behind the end of the log, where a crash tore the one between:
+// its transactions are not cut, and whoever reads the data is told.
+func TestDurableRecordIsNotCutForItsData(t *testing.T) {
+	b, durable, data := inFlightTogether(t, 231)
+	c := b.reboot(232)
+	c.disk.Flip(b.recordAt(durable+1)+format.JournalHeaderBytes+5, 3)
+	c.disk.Flip(data.Offset()+100, 1)
+	rep, err := c.try()
+	if err != nil || rep.Records != durable-b.s.super.Start.Sequence+1 {
+		t.Fatalf("%+v, %v", rep, err)
+	}
+	c.do(func(f *engine.Fiber) error {
+		_, err := c.s.Read(f, 1, []byte("o"), 0, make([]byte, 2*blockSize))
+		if !format.IsCorrupt(err) {
+			return fmt.Errorf("read of rotten data: %v", err)
+		}
+		return nil
+	})
+}
+
+// Every log ends. A mount calls only that a cut which a crash has cut, and nothing of a log that just ends damaged.
+func TestOnlyWhatWasBegunIsReportedAsCut(t *testing.T) {
+	b, durable, _ := inFlightTogether(t, 233)
+	last := durable + 2
+	for _, c := range []struct {
+		name    string
+		damage  func(c *bench)
+		records uint64 // the sequence of the last one
+		cut     string
+	}{
+		{"nothing was in flight", func(*bench) {}, last, ""},
+		{"never written", func(c *bench) { c.disk.WriteAt(make([]byte, blockSize), b.recordAt(last)) }, last - 1, ""},
+		{"torn", func(c *bench) { c.disk.Flip(b.recordAt(last)+format.JournalHeaderBytes+1, 1) }, last - 1, fmt.Sprintf("record %d was begun and is not whole", last)},
+		{"overtaken", func(c *bench) { c.disk.WriteAt(make([]byte, blockSize), b.recordAt(last-1)) }, last - 2,
+			fmt.Sprintf("record %d is missing before record %d", last-1, last)},
+	} {
+		d := b.reboot(234)
+		c.damage(d)
+		rep, err := d.try()
+		if err != nil || rep.Records != c.records-b.s.super.Start.Sequence+1 {
+			t.Fatalf("%s: %+v, %v", c.name, rep, err)
+		}
+		if !strings.HasPrefix(rep.Cut, c.cut) || (c.cut == "") != (rep.Cut == "") {
+			t.Errorf("%s: the mount says %q", c.name, rep.Cut)
+		}
+	}
+	b.unmount()
+	if rep := b.reboot(235).mount(); rep.Cut != "" || !rep.Clean || rep.Records != 0 {
+		t.Errorf("unmounted in peace: %+v", rep)
+	}
+}
+
+// The slot that mkfs has cleared is empty until the first mount, and not damaged; later an empty copy is.
+func TestClearedSlotOfAFreshStoreIsNotDamage(t *testing.T) {
+	b := newBench(t, 236, nil, 8<<20)
+	b.format()
+	if rep := b.fsck(); len(rep.Mount.Bad) > 0 {
+		t.Errorf("fresh: %q", rep.Mount.Bad)
+	}
+	if rep := b.mount(); len(rep.Bad) > 0 {
+		t.Errorf("fresh: %q", rep.Bad)
+	}
+	c := b.reboot(237)
+	c.disk.WriteAt(make([]byte, blockSize), int64(b.s.supers[0][1])*blockSize)
+	if rep := c.mount(); len(rep.Bad) != 1 {
+		t.Errorf("one copy cleared: %q", rep.Bad)
+	}
 }

@@ -16,7 +16,7 @@ type Snapshot struct {
 
 // Snapshot takes one. Release must end it.
 func (s *Store) Snapshot(_ *engine.Turn) *Snapshot {
-	p := &Snapshot{s: s, v: s.view(), pin: s.limbo.pin(s.super.Epoch)}
+	p := &Snapshot{s: s, v: s.view(), pin: s.limbo.pinLong(s.super.Epoch)}
 	p.v.active = s.active.clone()
 	if s.frozen != nil {
 		p.v.frozen = s.frozen.clone()
@@ -76,5 +76,6 @@ func (p *Snapshot) Release(t *engine.Turn) {
 	s := p.s
 	p.s = nil
 	s.stats.Snapshots--
-	s.unpin(t, p.pin)
+	s.limbo.unpinLong(p.pin)
+	s.unpinned(t)
 }

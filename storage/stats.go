@@ -64,22 +64,41 @@ func (s *Store) Stats() Stats {
 type Space struct {
 	BlockBytes uint32
 	Total      uint64 // for data, tree and reserve
-	Free       uint64 // now, or after the next checkpoint
-	Avail      uint64 // of that, what a transaction that only adds may use
+	Free       uint64 // now, or after the next checkpoint; or later, if a snapshot holds it
+	Avail      uint64 // of that, what a transaction that only adds may use, perhaps after a checkpoint, but whatever snapshots there are
 }
 
-// Space of the store.
+// extentOverhead: a block of data also costs the tree a checksum and its share of an extent's key and header, in nodes that may be half empty:
+// 2 · (4 + 300/64) bytes of 4096, or 1/236.
+const extentOverhead = 200
+
+// Space of the store. The room that the next fold needs for new versions of nodes is not taken off: that fold frees the old ones, and who
+// needs the room waits for it.
 func (s *Store) Space() Space {
 	var total uint64
 	for _, e := range s.space {
 		total += uint64(e.Len)
 	}
-	free := s.alloc.FreeBlocks() + s.limbo.blocks
+	free := s.alloc.FreeBlocks()
 	for i := range s.open.table.runs {
 		r := &s.open.table.runs[i]
 		free += uint64(r.ext.Len-r.used) + uint64(r.deadCount())
 	}
-	kept := s.deleteReserve() + s.foldBlocks(s.active)
-	avail := free - min(free, kept)
-	return Space{BlockBytes: blockSize, Total: total, Free: free, Avail: avail}
+	kept := s.deleteReserve() + s.foldOne()
+	if !s.active.empty() {
+		kept += s.growthBlocks(s.active, s.active.puts)
+	}
+	if s.frozen != nil {
+		grows := s.growthBlocks(s.frozen, s.frozen.puts)
+		kept += grows - min(s.check.tookBlocks, grows)
+	}
+	avail := free + s.limbo.coming()
+	avail -= min(avail, kept)
+	return Space{BlockBytes: blockSize, Total: total, Free: free + s.limbo.blocks, Avail: avail - avail/extentOverhead}
+}
+
+// foldOne bounds the fold of one small transaction: whoever takes the last block of data still needs it.
+func (s *Store) foldOne() uint64 {
+	height := uint64(s.super.Tree.Height) + 1
+	return (4*height + height + 1) * uint64(s.pool)
 }

@@ -66,6 +66,7 @@ type Store struct {
 	readFree   *readOp
 	treeBlocks uint64 // of nodes and long values; an upper bound
 	check      checkpoint
+	hungry     int // updates that wait for space, or have: nobody who comes later is served before them
 	failed     *FailedError
 	closing    bool
 	replaying  bool
@@ -112,8 +113,14 @@ func (s *Store) OnFail(fn func(t *engine.Turn, err error)) { s.onFail = fn }
 // and hand every error of tx up. When Update returns nil the transaction is applied; Commit waits until it is durable.
 func (s *Store) Update(f *engine.Fiber, fn func(tx *Tx) error) (Seq, error) {
 	var loaded *loadSet
-	defer func() { s.putLoadSet(loaded) }()
-	for patience := (patience{}); ; {
+	var patience patience
+	defer func() {
+		s.putLoadSet(loaded)
+		if patience.space > 0 {
+			s.hungry--
+		}
+	}()
+	for {
 		if err := s.admit(f); err != nil {
 			return 0, err
 		}
@@ -131,7 +138,7 @@ func (s *Store) Update(f *engine.Fiber, fn func(tx *Tx) error) (Seq, error) {
 			return s.Applied(), nil
 		}
 		if err == nil {
-			err = s.affordable(tx)
+			err = s.affordable(tx, &patience)
 		}
 		if err == nil {
 			return s.apply(f.Turn(), tx), nil
@@ -220,8 +227,6 @@ func (s *Store) load(f *engine.Fiber, set *loadSet, miss btree.Miss, block block
 }
 
 func (s *Store) loadPinned(f *engine.Fiber, set *loadSet, miss btree.Miss, block blockRef) error {
-	pin := s.limbo.pin(s.super.Epoch) // a checkpoint may end while we read, and what we read must not be reused meanwhile
-	defer func() { s.unpin(f.Turn(), pin) }()
 	if !miss.None() {
 		return s.tree.Load(f, miss, &set.pins)
 	}

@@ -40,7 +40,9 @@ type Tx struct {
 	markUsed BlockCount // of the last run
 	markData int
 	markDirt int
-	markOpen int // store.valueBlocks
+	markOpen int // layer.valueBlocks
+	markLive int // layer.dirtyLive
+	markPuts int // layer.puts
 
 	// What happens when it succeeds.
 	ops       int
@@ -100,6 +102,7 @@ func (tx *Tx) begin(write bool, loaded *loadSet) {
 	tx.ops, tx.putBytes, tx.grew, tx.shrank, tx.scanning = 0, 0, false, false, 0
 	l, g := s.active, s.open
 	tx.markSlab, tx.markExt, tx.markDirt, tx.markOpen = l.slab.mark(), l.extra, len(l.dirty), l.valueBlocks
+	tx.markLive, tx.markPuts = l.dirtyLive, l.puts
 	tx.markRec, tx.markRuns, tx.markData, tx.markUsed = g.n, len(g.table.runs), g.data, 0
 	if tx.markRuns > 0 {
 		tx.markUsed = g.table.runs[tx.markRuns-1].used
@@ -135,7 +138,7 @@ func (tx *Tx) takeBack() {
 	}
 	l.dirty = l.dirty[:tx.markDirt]
 	l.slab.reset(tx.markSlab)
-	l.extra, l.valueBlocks = tx.markExt, tx.markOpen
+	l.extra, l.valueBlocks, l.dirtyLive, l.puts = tx.markExt, tx.markOpen, tx.markLive, tx.markPuts
 	g.n, g.data = tx.markRec, tx.markData
 	for len(g.table.runs) > tx.markRuns {
 		r := g.table.dropLast()

@@ -71,6 +71,7 @@ type viewCursor struct {
 // open stands on the first visible entry in [lo, hi).
 func (c *viewCursor) open(v view, lo, hi []byte) btree.Miss {
 	c.v, c.hi, c.valid, c.again = v, hi, false, false
+	c.last = c.last[:0] // of another walk: after a miss on the first entry, next must not step over it
 	if c.tree == nil {
 		c.tree = v.tree.Cursor(v.root)
 	}

@@ -67,7 +67,7 @@ func slowReaders(seed uint64) (*life, error) {
 		writing := 0
 		err = l.spawn(func(f *engine.Fiber) {
 			for l.left > 2 && l.bad == nil && l.judge(l.update(f, l.src.txn())) {
-				if writing++; writing%12 == 0 {
+				if writing++; writing%8 == 0 {
 					l.judge(l.s.Checkpoint(f))
 				}
 			}

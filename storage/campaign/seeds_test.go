@@ -14,7 +14,7 @@ const seeds = 2000
 
 // Two thousand random lives, each with its own limits, mix and faults, several generations each: a power cut at a random
 // operation (during a mount too), read, write and flush errors, slow operations. BASALT_FROM and BASALT_SEEDS run other
-// seeds, or more.
+// seeds, or more: a thousand take a minute of one CPU, so that many more of them need a longer -timeout than ten minutes.
 func TestRandomLives(t *testing.T) {
 	var sum tally
 	t.Run("all", func(t *testing.T) {

@@ -25,7 +25,14 @@ type Scan struct {
 	seq      uint64 // and its sequence
 	crc      uint32 // of the record before it
 	maxFlush uint64 // highest flushedThrough seen
-	why      error  // why the last record is the last
+	end      stop   // why the last record is the last
+	missing  uint64 // sequence of a record of this mount that stands behind the end, 0: none
+}
+
+// stop is why no record follows: what stands where the next one should.
+type stop struct {
+	why   error
+	begun bool // it is the next one, and not whole
 }
 
 // NewScan starts at the superblock's first record. buf is aligned arena memory of at least super.JournalRecord bytes, in whole blocks.
@@ -49,21 +56,20 @@ type Record struct {
 
 // Next reads the next record. false: there is none, and Why says what stands there instead.
 func (s *Scan) Next(f *engine.Fiber) (r Record, ok bool, err error) {
-	r, why, err := s.at(f, s.next)
+	r, end, err := s.at(f, s.next)
 	if err != nil {
 		return r, false, err
 	}
-	if why != nil && s.next != 0 { // it did not fit before the end of the ring
-		var again error
+	if end.why != nil && s.next != 0 { // it did not fit before the end of the ring
+		var again stop
 		if r, again, err = s.at(f, 0); err != nil {
 			return r, false, err
 		}
-		if again == nil {
-			why = nil
+		if again.why == nil || again.begun {
+			end = again
 		}
 	}
-	if why != nil {
-		s.why = why
+	if s.end = end; end.why != nil {
 		return r, false, nil
 	}
 	s.next = (r.Header.Position + uint64(r.Header.Blocks())) % uint64(s.super.Journal.Len)
@@ -72,21 +78,23 @@ func (s *Scan) Next(f *engine.Fiber) (r Record, ok bool, err error) {
 	return r, true, nil
 }
 
-// at reads the record at a block of the ring and checks that it is the next one. why: it is not.
-func (s *Scan) at(f *engine.Fiber, block uint64) (r Record, why, err error) {
-	r, why, err = s.any(f, block)
+// at reads the record at a block and checks that it is the next one.
+func (s *Scan) at(f *engine.Fiber, block uint64) (r Record, end stop, err error) {
+	r, why, err := s.any(f, block)
+	h := &r.Header
+	end = stop{why: why, begun: h.Store == s.super.Store && h.Mount == s.super.Mount && h.Sequence == s.seq}
 	if why != nil || err != nil {
-		return r, why, err
+		return r, end, err
 	}
-	switch h := &r.Header; {
+	switch {
 	case h.Mount != s.super.Mount:
-		why = fmt.Errorf("record %d of mount %v", h.Sequence, h.Mount)
+		end.why = fmt.Errorf("record %d of mount %v", h.Sequence, h.Mount)
 	case h.Sequence != s.seq:
-		why = fmt.Errorf("record %d stands where %d should", h.Sequence, s.seq)
+		end.why = fmt.Errorf("record %d stands where %d should", h.Sequence, s.seq)
 	case h.PrecedingCrc != s.crc:
-		why = fmt.Errorf("record %d follows a record with crc %#x, the one before it has %#x", h.Sequence, h.PrecedingCrc, s.crc)
+		end.why = fmt.Errorf("record %d follows a record with crc %#x, the one before it has %#x", h.Sequence, h.PrecedingCrc, s.crc)
 	}
-	return r, why, nil
+	return r, end, nil
 }
 
 // any reads whatever valid record of this store stands at a block.
@@ -140,7 +148,8 @@ type Proof struct {
 }
 
 // Rotten looks behind the end of the log for a proof that the end is not where a crash left it. At most two records were in flight, so
-// whatever proves anything begins within four of the longest ones.
+// whatever proves anything begins within four of the longest ones. What a record there says of those before the end counts for Durable: they
+// were durable, whatever has become of the one between.
 func (s *Scan) Rotten(f *engine.Fiber) (p Proof, found bool, err error) {
 	reach := min(4*uint64(format.BlocksFor(int64(s.super.JournalRecord))), uint64(s.super.Journal.Len))
 	for i := uint64(0); i < reach; i++ {
@@ -166,16 +175,31 @@ func (s *Scan) proofAt(f *engine.Fiber, block uint64) (p Proof, found bool, err 
 	switch {
 	case h.Epoch > s.super.Epoch: // of whatever mount: older ones name older superblocks
 		return Proof{h.Sequence, fmt.Sprintf("it names superblock %d, the newest to be found is %d", h.Epoch, s.super.Epoch)}, true, nil
-	case h.Mount == s.super.Mount && h.Sequence > s.seq && h.FlushedThrough >= s.seq:
+	case h.Mount != s.super.Mount || h.Sequence <= s.seq: // of an earlier life, or lap
+	case h.FlushedThrough >= s.seq:
 		return Proof{h.Sequence, fmt.Sprintf("it says that everything through %d was durable", h.FlushedThrough)}, true, nil
+	default:
+		s.missing, s.maxFlush = h.Sequence, max(s.maxFlush, h.FlushedThrough)
 	}
 	return p, false, nil
 }
 
 // Why tells what stands where the next record should, Sequence which one that is, Block where.
-func (s *Scan) Why() error       { return s.why }
+func (s *Scan) Why() error       { return s.end.why }
 func (s *Scan) Sequence() uint64 { return s.seq }
 func (s *Scan) Block() uint64    { return s.next }
+
+// Cut says which record a crash has cut off the end of the log, once Rotten has looked behind it; nil: the log just ends, as every one does, at
+// blocks that hold nothing or what is left of an earlier lap.
+func (s *Scan) Cut() error {
+	switch {
+	case s.end.begun:
+		return fmt.Errorf("record %d was begun and is not whole: %w", s.seq, s.end.why)
+	case s.missing != 0:
+		return fmt.Errorf("record %d is missing before record %d, which was in flight with it", s.seq, s.missing)
+	}
+	return nil
+}
 
 // LastCrc is the crc of the last record, which the next one names.
 func (s *Scan) LastCrc() uint32 { return s.crc }

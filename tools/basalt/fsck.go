@@ -43,8 +43,8 @@ func printReport(out io.Writer, r *storage.FsckReport) {
 	for _, bad := range m.Bad {
 		fmt.Fprintf(out, "a copy cannot be read, another can: %s\n", bad)
 	}
-	if m.Cut != "" && !m.Clean { // every log ends; only that of a node that died may end with something torn
-		fmt.Fprintf(out, "the log ends before this, which was never acknowledged: %s\n", m.Cut)
+	if m.Cut != "" {
+		fmt.Fprintf(out, "cut off the end of the log, and never acknowledged: %s\n", m.Cut)
 	}
 	if m.MapRebuilt != "" {
 		fmt.Fprintf(out, "the space map would be rebuilt: %s\n", m.MapRebuilt)
