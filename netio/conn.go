@@ -20,13 +20,14 @@ type Conn struct {
 	bornAt int64  // immutable
 
 	phase    phase
-	attached bool      // Attach has said yes, Detach is owed
-	requests int       // admitted and not finished
-	bytes    int       // what they cost
-	incoming int       // cost of the request that is being received; 0: none
-	reserved arena.Buf // for its payload
-	stalled  *serving  // received, waits for a fiber
-	starved  bool      // is in the port's queue
+	attached bool            // Attach has said yes, Detach is owed
+	requests int             // admitted and not finished
+	bytes    int             // what they cost
+	incoming int             // cost of the request that is being received; 0: none
+	reserved arena.Buf       // for its payload
+	stalled  *serving        // received, waits for a fiber
+	starved  bool            // is in the port's queue
+	untaken  engine.WaitList // requests behind replies that the peer has not taken
 }
 
 type phase uint8
@@ -232,6 +233,7 @@ func (c *Conn) proceed(t *engine.Turn) {
 
 func (c *Conn) drained(t *engine.Turn) {
 	if c.out.bytes <= c.lim.OutBytes {
+		c.untaken.WakeAll(t)
 		c.again(t)
 	}
 }
@@ -295,6 +297,7 @@ func (c *Conn) abandonIncoming() {
 
 func (c *Conn) lost(t *engine.Turn) {
 	c.phase = phaseLost
+	c.untaken.WakeAll(t)
 	if _, ok := c.err.(*ProtocolError); ok {
 		c.port.stats.ProtocolErrors++
 	}

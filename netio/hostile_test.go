@@ -290,6 +290,43 @@ func TestSlowReader(t *testing.T) {
 	})
 }
 
+// Replies without payload are bounded too: many small requests with large answers, of which none is taken, begin only as far as their
+// answers may be queued. Those that wait are served in order once the peer reads.
+func TestUntakenBodiesAreBounded(t *testing.T) {
+	lim := testLimits()
+	lim.OutBytes = 256 << 10
+	everywhere(t, lim, func(t *testing.T, s *scene) {
+		const asked = 400
+		p := s.rawDial(t)
+		p.greet()
+		var burst []byte
+		for i := range asked {
+			burst = append(burst, rawFrame(Header{Kind: KindRequest, ReqID: uint64(i + 1)}, op('b', 60<<10), nil)...)
+		}
+		p.put(burst)
+		err := s.sr.Call(func(f *engine.Fiber) error {
+			return until(f, "requests that wait for the peer", func() bool {
+				return len(s.port.conns) == 1 && s.h.conns[0].requests > 100 && s.h.conns[0].out.bytes > lim.OutBytes
+			})
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		peak := 0
+		for i := range asked {
+			if e := s.sr.Call(func(*engine.Fiber) error { peak = max(peak, s.h.conns[0].out.bytes); return nil }); e != nil {
+				t.Fatal(e)
+			}
+			if h, body, err := p.frame(); err != nil || h.ReqID != uint64(i+1) || len(body) != 60<<10 {
+				t.Fatalf("reply %d: %v, %d bytes, %v", i+1, h.ReqID, len(body), err)
+			}
+		}
+		if most := lim.OutBytes + 61<<10; peak > most {
+			t.Fatalf("%d bytes were queued for a peer that takes nothing, want at most %d", peak, most)
+		}
+	})
+}
+
 // A client that takes more than its credit is made to wait, or closed; the bound holds.
 func TestCreditIsEnforced(t *testing.T) {
 	lim := testLimits()

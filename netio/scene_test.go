@@ -88,6 +88,9 @@ func (h *scripted) Serve(f *engine.Fiber, c *Conn, q *Request, p *Reply) {
 		if err := c.Notify(f.Turn(), KindRecall, q.Body[1:]); err != nil && !c.Down() {
 			panic(err)
 		}
+	case 'b': // body of n bytes
+		p.Body = append(p.Body, pattern(int(binary.LittleEndian.Uint32(q.Body[1:])))...)
+		return
 	case 'l': // a payload that is lent only until the return
 		p.Body = append(p.Body, 'l')
 		p.Payload = pattern(int(binary.LittleEndian.Uint32(q.Body[1:])))

@@ -44,9 +44,13 @@ func (c *Conn) request(t *engine.Turn, h *Header, body, payload []byte) {
 	}
 }
 
-// Run serves the request and sends the reply.
+// Run serves the request and sends the reply. It begins when the peer has taken what was queued for it: the bodies of replies are in nobody's
+// credit, and a thousand requests fit into what is received at once.
 func (s *serving) Run(f *engine.Fiber) {
 	c := s.c
+	for c.out.bytes > c.lim.OutBytes && c.state == streamOpen {
+		c.untaken.Wait(f)
+	}
 	if len(s.q.Payload) > 0 {
 		if got := checksumYielding(f, s.q.Payload); got != s.q.payloadCrc {
 			s.give(f.Turn())
