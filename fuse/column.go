@@ -34,7 +34,8 @@ type column struct {
 	parkedBytes int
 	reading     int // reads of /dev/fuse in flight
 	devEnded    bool
-	live        int // slots that the kernel may still complete
+	patrolling  bool // a patrol is due
+	live        int  // slots that the kernel may still complete
 
 	stats counters
 }
@@ -122,6 +123,10 @@ func (c *column) target(q *uring.SQE) {
 
 // start gives the request a fiber; if none is free it waits for one.
 func (c *column) start(t *engine.Turn, s *slot) {
+	if s.uring && !c.patrolling {
+		c.patrolling = true
+		t.After(patrolNs, (*patrol)(c))
+	}
 	if len(c.waiting) == 0 && t.Spawn(s) == nil {
 		return
 	}

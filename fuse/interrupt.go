@@ -16,7 +16,15 @@ import (
 // its thread waits for us, so /proc says which it is: only those by which somebody wants the program to stop end the wait. After the
 // first INTERRUPT the kernel says nothing more, so from then on it is looked at again and again.
 
-const interruptPollNs = 200_000_000
+//
+// Over io_uring the kernel (6.18) tells nothing of a signal that reached the caller before its request was sent, as happens to whoever
+// waited for the directory's lock: the code that sends does not look for it, unlike that of /dev/fuse, and the caller has no second chance
+// to say so. A patrol therefore watches the caller of every request that lasts, told or not.
+
+const (
+	interruptPollNs = 200_000_000
+	patrolNs        = 1_000_000_000
+)
 
 // stopping are the signals by which somebody wants a program to stop, as a mask like that of /proc: bit n-1 is signal n.
 const stopping = 1<<(unix.SIGHUP-1) | 1<<(unix.SIGINT-1) | 1<<(unix.SIGQUIT-1) | 1<<(unix.SIGTERM-1) | 1<<(unix.SIGKILL-1)
@@ -45,7 +53,10 @@ func (n *interruptNote) Deliver(t *engine.Turn) { n.col.interrupted(t, n.unique)
 func (c *column) interrupted(t *engine.Turn, unique uint64) {
 	w := &watcher{col: c, unique: unique}
 	if s := c.running[unique]; s != nil {
-		w.thread = le.Uint32(s.head[headIn+32:])
+		if s.watch == unique {
+			return
+		}
+		s.watch, w.thread = unique, le.Uint32(s.head[headIn+32:])
 	} else if i := c.findParked(unique); i >= 0 {
 		w.thread = le.Uint32(c.parked[i].bytes[headIn+32:])
 	} else {
@@ -54,6 +65,26 @@ func (c *column) interrupted(t *engine.Turn, unique uint64) {
 	if t.Spawn(w) != nil {
 		w.end(t) // no fiber is free to find out: then rather end a wait too many
 	}
+}
+
+// patrol finds the requests that last. Those of /dev/fuse need none.
+type patrol column
+
+// Fire starts to watch what the patrol before this one has met already.
+func (p *patrol) Fire(t *engine.Turn) {
+	c := (*column)(p)
+	c.patrolling = false
+	if len(c.running) == 0 {
+		return
+	}
+	for unique, s := range c.running {
+		if s.uring && s.seen == unique {
+			c.interrupted(t, unique)
+		}
+		s.seen = unique
+	}
+	c.patrolling = true
+	t.After(patrolNs, p)
 }
 
 // watcher asks for the signals of a thread as long as its request is here.

@@ -57,6 +57,8 @@ type slot struct {
 	unique uint64        // of the request it carries, 0 if none
 	length int           // bytes read, over /dev/fuse
 	fiber  *engine.Fiber // running it now, else nil
+	seen   uint64        // the request that the patrol met here last
+	watch  uint64        // the request whose caller is being watched
 	in     [3][]byte
 	out    [2][]byte
 }

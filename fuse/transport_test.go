@@ -357,6 +357,68 @@ func TestInterrupt(t *testing.T) {
 	}
 }
 
+// Who is killed while the kernel makes him wait for somebody else's lock sends his request all the same, with the signal already pending: of
+// that the kernel tells nothing over io_uring, and he must be let go nevertheless.
+func TestSignalBeforeRequest(t *testing.T) {
+	for _, tr := range transports {
+		t.Run(string(tr), func(t *testing.T) {
+			stuck := &stuckFS{FS: nullfs.New(true, 0)}
+			w := mountRaw(t, fuse.Options{Transport: tr}, 2, func(_ int, r *engine.Reactor) raw.RawFileSystem { return &stuckColumn{stuckFS: stuck, r: r} })
+			child(t, "make", w.dir)
+			var cmds []*exec.Cmd
+			for range 2 {
+				cmd := childCommand(t, "sync what is there", w.dir)
+				if err := cmd.Start(); err != nil {
+					t.Fatal(err)
+				}
+				cmds = append(cmds, cmd)
+				if len(cmds) == 1 {
+					stuck.wait(t) // it holds the lock of the inode
+				}
+			}
+			for !waitsForLock(t, cmds[1].Process.Pid) {
+				unix.Poll(nil, 1)
+			}
+			for _, cmd := range []*exec.Cmd{cmds[1], cmds[0]} {
+				if err := cmd.Process.Kill(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			ended := make(chan error, len(cmds))
+			for _, cmd := range cmds {
+				go func() { ended <- cmd.Wait() }()
+			}
+			for range cmds {
+				select {
+				case err := <-ended:
+					if err == nil {
+						t.Error("a killed program ended well")
+					}
+				case <-time.After(childTimeout / 3):
+					stuck.release(t)
+					t.Fatal("a killed program was not let go")
+				}
+			}
+		})
+	}
+}
+
+// waitsForLock tells whether a thread of the process sleeps where no signal reaches it.
+func waitsForLock(t *testing.T, pid int) bool {
+	t.Helper()
+	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, task := range tasks {
+		text, err := os.ReadFile(task)
+		if err == nil && strings.Contains(string(text), ") D ") {
+			return true
+		}
+	}
+	return false
+}
+
 // More requests wait than a /dev/fuse mount has slots: others still get through the door, one of those put aside can be stopped, and when the
 // wait is over all are served.
 func TestParked(t *testing.T) {
@@ -401,6 +463,16 @@ func init() {
 			}
 		}
 		return nil
+	}
+	children["make"] = func(dir string) error {
+		return os.WriteFile(filepath.Join(dir, "made"), nil, 0o600)
+	}
+	children["sync what is there"] = func(dir string) error {
+		f, err := os.Open(filepath.Join(dir, "made"))
+		if err != nil {
+			return err
+		}
+		return f.Sync()
 	}
 	children["stucksync"] = func(dir string) error {
 		f, err := os.Create(filepath.Join(dir, "stuck"))

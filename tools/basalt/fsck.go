@@ -16,7 +16,7 @@ func fsckCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "fsck DEVICE",
 		Short: "Check a store, read-only, while no node runs on it",
-		Long:  "fsck replays the journal in memory and checks that every block is reachable once, free, or waiting, and that every checksum is right; then that names, inodes, links and data of the file system agree. Exit code 0: clean; 4: damage.",
+		Long:  "fsck replays the journal in memory and checks that every block is reachable once, free, or waiting, and that every checksum is right; then that names, inodes, links and data of the file system agree. Exit code 0: clean; 3: it is no store of this release; 4: damage.",
 		Args:  exactly(1, "a block device or an image file"),
 		RunE: func(c *cobra.Command, args []string) error {
 			report, names, err := node.Check(args[0])

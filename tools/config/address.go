@@ -25,7 +25,22 @@ func ParseAddress(text string) (Address, error) {
 	if err != nil || host == "" || port == "" {
 		return Address{}, fmt.Errorf("%q is no address: write unix:PATH or tcp:HOST:PORT", text)
 	}
+	if err := Loopback(tcp); err != nil {
+		return Address{}, err
+	}
 	return Address{TCP: tcp}, nil
+}
+
+// Loopback refuses a HOST:PORT of another machine: nobody is authenticated yet, neither the peer that connects nor the node it finds.
+func Loopback(address string) error {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return fmt.Errorf("%q: %w: write HOST:PORT", address, err)
+	}
+	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		return fmt.Errorf("%s is not loopback: peers are not authenticated yet, so only 127.0.0.1, ::1 or localhost is allowed; a tunnel that authenticates can carry it further", address)
+	}
+	return nil
 }
 
 func (a Address) String() string {

@@ -109,6 +109,11 @@ func TestAddress(t *testing.T) {
 			t.Errorf("%q prints as %q", text, got.String())
 		}
 	}
+	for _, text := range []string{"tcp:192.0.2.1:7", "192.0.2.1:7", "tcp:[2001:db8::1]:7", "tcp:0.0.0.0:7", "tcp:node.example:7", "tcp:localhost.example:7"} {
+		if got, err := ParseAddress(text); err == nil || !strings.Contains(err.Error(), "not loopback") {
+			t.Errorf("%q is taken for %+v, %v", text, got, err)
+		}
+	}
 	for _, text := range []string{"", "unix:", "tcp:7", ":7", "tcp:host:"} {
 		if got, err := ParseAddress(text); err == nil {
 			t.Errorf("%q is taken for %+v", text, got)

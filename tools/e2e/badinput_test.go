@@ -52,11 +52,13 @@ func TestWrongDevice(t *testing.T) {
 	untouched(t, foreign, func() {
 		refused(t, r, outcome.Device, []string{foreign, "ext"}, "storaged", storagedArgs(r, foreign)...)
 		refused(t, r, outcome.Device, []string{foreign, "ext", "--force"}, "basalt", "mkfs", foreign)
+		refused(t, r, outcome.Device, []string{foreign}, "basalt", "fsck", foreign)
 	})
 	blank := join(r, "blank.img")
 	must(t, os.WriteFile(blank, make([]byte, 128<<20), 0o600))
 	untouched(t, blank, func() {
 		refused(t, r, outcome.Device, []string{blank, "mkfs"}, "storaged", storagedArgs(r, blank)...)
+		refused(t, r, outcome.Device, []string{blank, "mkfs"}, "basalt", "fsck", blank)
 	})
 }
 
@@ -114,6 +116,7 @@ func TestOtherVersion(t *testing.T) {
 	}
 	untouched(t, r.Image(), func() {
 		refused(t, r, outcome.Device, []string{r.Image(), "version 2", "version 1"}, "storaged", storagedArgs(r, r.Image())...)
+		refused(t, r, outcome.Device, []string{r.Image(), "version 2", "version 1"}, "basalt", "fsck", r.Image())
 	})
 }
 

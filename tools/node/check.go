@@ -1,9 +1,8 @@
 package node
 
 import (
-	"net"
-
 	"basalt/meta"
+	"basalt/tools/config"
 	"basalt/tools/control"
 	"basalt/tools/outcome"
 )
@@ -22,12 +21,8 @@ func (c *Config) check() error {
 	if c.TCP == "" {
 		return nil
 	}
-	host, _, err := net.SplitHostPort(c.TCP)
-	if err != nil {
-		return outcome.New(outcome.Usage, "--tcp %s: %w: write HOST:PORT", c.TCP, err)
-	}
-	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-		return outcome.New(outcome.Usage, "--tcp %s is not loopback: peers are not authenticated yet, so only 127.0.0.1 or ::1 is allowed", c.TCP)
+	if err := config.Loopback(c.TCP); err != nil {
+		return outcome.New(outcome.Usage, "--tcp: %w", err)
 	}
 	return nil
 }

@@ -116,8 +116,11 @@ func Check(path string) (store *storage.FsckReport, names *meta.Report, err erro
 			return err
 		}
 		defer h.Detach(f.Turn())
-		if store, err = storage.Fsck(f, h, 0, storage.Options{}); err != nil || len(store.Findings) > 0 {
+		if store, err = storage.Fsck(f, h, 0, storage.Options{}); err != nil {
 			return err
+		}
+		if len(store.Findings) > 0 {
+			return refusal(path, store.Findings[0].Err)
 		}
 		s, _, err := storage.Mount(f, h, 0, storage.Options{ReadOnly: true})
 		if err != nil {

@@ -47,6 +47,37 @@ func explainDevice(path string, err error) error {
 	return outcome.New(outcome.Device, "%w", err)
 }
 
+// notOurs are what a check finds on something that is no store, or a store of another release. That is not damage.
+var notOurs = map[string]bool{"label magic": true, "label version": true, "superblock version": true}
+
+// refusal turns a finding into the refusal of the whole device if all that it consists of says so: a store with one copy of its label
+// overwritten and the other rotten is a damaged store.
+func refusal(path string, finding error) error {
+	if !everyCorrupt(finding, func(c *format.CorruptError) bool { return notOurs[c.What] }) {
+		return nil
+	}
+	return explainStore(path, finding)
+}
+
+// everyCorrupt tells whether all places that an error names are so; false if it names none.
+func everyCorrupt(err error, so func(*format.CorruptError) bool) bool {
+	switch e := err.(type) { // a tree: what is joined must be looked at one by one
+	case nil:
+		return false
+	case *format.CorruptError:
+		return so(e)
+	case interface{ Unwrap() []error }:
+		all := e.Unwrap()
+		for _, one := range all {
+			if !everyCorrupt(one, so) {
+				return false
+			}
+		}
+		return len(all) > 0
+	}
+	return everyCorrupt(errors.Unwrap(err), so)
+}
+
 // explainStore gives an error of mounting a store its code, and adds what to do.
 func explainStore(path string, err error) error {
 	var bad *format.CorruptError
