@@ -70,3 +70,33 @@ func TestOneRunMayMeasureSeveral(t *testing.T) {
 		t.Fatal("two figures for one name were taken")
 	}
 }
+
+func TestLimitIsAnUpperBound(t *testing.T) {
+	var out strings.Builder
+	_, err := Run(&out, 3, []Bar{
+		{Names: []string{"a"}, Unit: "us/op", Ours: series(4, 9, 5), Limit: 2},
+		{Names: []string{"b"}, Unit: "us/op", Ours: constant(2), Limit: 2},
+		{Names: []string{"c"}, Unit: "allocs/op", Ours: constant(0), Limit: 0.005, Rounds: 1},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "bar=a ours=5.00 against=2.00 unit=us/op ratio=0.40 wanted=1.00 rounds=3 short\n" +
+		"bar=b ours=2.00 against=2.00 unit=us/op ratio=1.00 wanted=1.00 rounds=3 ok\n" +
+		"bar=c ours=0.00 against=0.0050 unit=allocs/op ratio=1000.00 wanted=1.00 rounds=1 ok\n"
+	if out.String() != want {
+		t.Fatalf("got\n%swant\n%s", out.String(), want)
+	}
+}
+
+func TestBeforeRunsOnceAndItsErrorEndsTheBar(t *testing.T) {
+	var out strings.Builder
+	n, broken := 0, errors.New("no disk")
+	results, err := Run(&out, 3, []Bar{
+		{Names: []string{"a"}, Ours: constant(1), Against: constant(1), Before: func() error { n++; return nil }},
+		{Names: []string{"b"}, Ours: constant(1), Against: constant(1), Before: func() error { return broken }},
+	})
+	if n != 1 || !errors.Is(err, broken) || len(results) != 1 || results[0].Name != "a" {
+		t.Fatalf("prepared %d times, err %v, results %v", n, err, results)
+	}
+}
