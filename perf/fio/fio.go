@@ -79,7 +79,7 @@ func (j Job) args() []string {
 		"--filename=" + j.File, "--rw=" + j.RW,
 		"--bs=" + strconv.Itoa(j.Block), "--iodepth=" + strconv.Itoa(j.Depth),
 		"--size=" + strconv.FormatInt(j.Size, 10),
-		"--time_based=1", "--runtime=" + strconv.FormatFloat(j.Seconds, 'f', -1, 64),
+		"--time_based=1", "--runtime=" + strconv.FormatInt(int64(j.Seconds*1000), 10) + "ms", // a fraction of a second would be cut off; 0 is no limit
 		"--allow_file_create=0", "--randrepeat=0", "--norandommap=1",
 	}
 	if j.Fixed {

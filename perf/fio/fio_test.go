@@ -26,7 +26,7 @@ func TestParseRefuses(t *testing.T) {
 
 func TestArgsCarryTheJob(t *testing.T) {
 	got := strings.Join(Job{File: "f", RW: "randread", Block: 4096, Depth: 64, Size: 1 << 30, Seconds: 1.5, Fixed: true}.args(), " ")
-	for _, want := range []string{"--direct=1", "--rw=randread", "--bs=4096", "--iodepth=64", "--size=1073741824", "--runtime=1.5", "--fixedbufs=1"} {
+	for _, want := range []string{"--direct=1", "--rw=randread", "--bs=4096", "--iodepth=64", "--size=1073741824", "--runtime=1500ms", "--fixedbufs=1"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("%s misses %s", got, want)
 		}
