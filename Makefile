@@ -6,7 +6,7 @@ GO ?= go
 RUN ?= run
 SIZE ?= 8GiB
 
-.PHONY: all build run stop status test lint fuzz soak bench-node clean
+.PHONY: all build run stop status test lint fuzz soak bench-node bench-store clean
 
 all: build
 
@@ -55,6 +55,14 @@ soak: build
 bench-node: build
 	@command -v fio >/dev/null || { echo "bench-node needs fio for its ceilings: apt-get install fio"; exit 1; }
 	$(GO) run ./perf/bench -area node -dir run/bench -bin bin
+
+# The object store against what is wanted of it: fio, bbolt and pebble beside it, costs against limits; each line ends in ok or short.
+# Needs fio, root for a memory cgroup, 8 GiB of free disk below run/bench, and most of an hour; BENCH=... takes part of it, as in
+# make bench-store BENCH='-parts cost,amplify -rounds 1' (docs/PERFORMANCE.md).
+BENCH ?=
+bench-store:
+	@command -v fio >/dev/null || { echo "bench-store needs fio for its ceilings: apt-get install fio"; exit 1; }
+	$(GO) run ./perf/bench -area store -dir run/bench $(BENCH)
 
 clean:
 	rm -rf bin

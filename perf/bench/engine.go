@@ -20,25 +20,28 @@ const (
 var depths = []int{1, 16, 64}
 
 // enginePart: 4 KiB random reads and writes by fibers on one reactor, against fio on the same file.
-func enginePart(b *bench) ([]bar.Bar, func() error, error) {
-	path, err := b.fullFile("engine.img", engineBytes)
-	if err != nil {
-		return nil, nil, err
-	}
-	var bars []bar.Bar
-	for _, write := range []bool{false, true} {
-		for _, depth := range depths {
-			rw := map[bool]string{false: "randread", true: "randwrite"}[write]
-			job := fio.Job{File: path, RW: rw, Block: blockBytes, Depth: depth, Size: engineBytes, Seconds: b.seconds, Fixed: true}
-			bars = append(bars, bar.Bar{
-				Names:   []string{fmt.Sprintf("engine-%s-4k-qd%d", rw, depth)},
-				Unit:    "op/s",
-				Ours:    bar.One(func() (float64, error) { return b.engineRate(path, write, depth) }),
-				Against: bar.One(func() (float64, error) { f, err := fio.Run(job); return f.IOPS, err }),
-			})
+func enginePart(wanted float64) part {
+	return func(b *bench) ([]bar.Bar, func() error, error) {
+		path, err := b.fullFile("engine.img", engineBytes)
+		if err != nil {
+			return nil, nil, err
 		}
+		var bars []bar.Bar
+		for _, write := range []bool{false, true} {
+			for _, depth := range depths {
+				rw := map[bool]string{false: "randread", true: "randwrite"}[write]
+				job := fio.Job{File: path, RW: rw, Block: blockBytes, Depth: depth, Size: engineBytes, Seconds: b.seconds, Fixed: true}
+				bars = append(bars, bar.Bar{
+					Names:   []string{fmt.Sprintf("engine-%s-4k-qd%d", rw, depth)},
+					Unit:    "op/s",
+					Ours:    bar.One(func() (float64, error) { return b.engineRate(path, write, depth) }),
+					Against: bar.One(func() (float64, error) { f, err := fio.Run(job); return f.IOPS, err }),
+					Wanted:  wanted,
+				})
+			}
+		}
+		return bars, func() error { return nil }, nil
 	}
-	return bars, func() error { return nil }, nil
 }
 
 // engineRate runs depth fibers, each doing one transfer after the other, for the bench's time.
@@ -93,25 +96,43 @@ func transfers(f *engine.Fiber, h *device.Handle, rng *rand.Rand, write bool, st
 	return n, nil
 }
 
-// fleet runs depth fibers of one reactor for a time and returns what they did per second. The clock is read by an
-// ordinary goroutine's timer, not by the fibers.
-func fleet(f *engine.Fiber, depth int, seconds float64, work func(f *engine.Fiber, rng *rand.Rand, stop func() bool) (int, error)) (float64, error) {
+// work is what one fiber does until it is told to stop; it returns how many operations that were.
+type work func(f *engine.Fiber, rng *rand.Rand, stop func() bool) (int, error)
+
+// fleet runs depth fibers of one reactor for a time and returns what they did per second.
+func fleet(f *engine.Fiber, depth int, seconds float64, w work) (float64, error) {
+	total, took, err := shift(f, depth, seconds, w)
+	return float64(total) / took.Seconds(), err
+}
+
+// shift runs depth fibers for a time, and returns how many operations they did, and how long it took until the last had
+// ended. The clock is read by an ordinary goroutine's timer, not by the fibers.
+func shift(f *engine.Fiber, depth int, seconds float64, w work) (int, time.Duration, error) {
 	var ended atomic.Bool
-	total, running := 0, depth
-	var first error
-	start := time.Now()
 	timer := time.AfterFunc(time.Duration(seconds*float64(time.Second)), func() { ended.Store(true) })
 	defer timer.Stop()
+	start := time.Now()
+	total, err := crew(f, depth, ended.Load, w)
+	return total, time.Since(start), err
+}
+
+// times is a stop that comes after n operations.
+func times(n int) (stop func() bool) {
+	return func() bool { n--; return n < 0 }
+}
+
+// crew runs depth fibers of one reactor until stop says so, or one of them fails, and returns how many operations they did.
+func crew(f *engine.Fiber, depth int, stop func() bool, w work) (total int, first error) {
+	running := depth
 	for i := range depth {
-		err := f.Turn().Go("bench", func(w *engine.Fiber) {
-			n, err := work(w, rand.New(rand.NewPCG(uint64(i), 1)), ended.Load)
+		err := f.Turn().Go("bench", func(w1 *engine.Fiber) {
+			n, err := w(w1, rand.New(rand.NewPCG(uint64(i), 1)), func() bool { return first != nil || stop() })
 			total += n
 			if err != nil && first == nil {
 				first = err
-				ended.Store(true)
 			}
 			if running--; running == 0 {
-				w.Turn().Ready(f)
+				w1.Turn().Ready(f)
 			}
 		})
 		if err != nil {
@@ -119,5 +140,5 @@ func fleet(f *engine.Fiber, depth int, seconds float64, work func(f *engine.Fibe
 		}
 	}
 	f.Park()
-	return float64(total) / time.Since(start).Seconds(), first
+	return total, first
 }

@@ -14,9 +14,6 @@ import (
 
 const fileBytes = objectBytes // as much as the store's side works on
 
-// work is what one fiber does until it is told to stop.
-type work func(f *engine.Fiber, rng *mrand.Rand, stop func() bool) (int, error)
-
 // wireClient is a session of this process with a node in another. Owned by its part; used on its reactor.
 type wireClient struct {
 	r       *engine.Reactor
@@ -53,16 +50,16 @@ func (c *wireClient) boot(f *engine.Fiber, socket string) (err error) {
 	}
 	c.ino = found.Attr.Ino
 	memory := f.Reactor().Arena()
-	buf, err := memory.Get(writeBytes)
+	buf, err := memory.Get(streamBytes)
 	if err != nil {
 		return err
 	}
 	defer memory.Put(buf)
-	p := memory.Bytes(buf)[:writeBytes]
+	p := memory.Bytes(buf)[:streamBytes]
 	for i := range p {
 		p[i] = byte(i * 13)
 	}
-	for off := uint64(0); off < fileBytes; off += writeBytes {
+	for off := uint64(0); off < fileBytes; off += streamBytes {
 		if err := c.put(f, off, p); err != nil {
 			return err
 		}

@@ -47,6 +47,8 @@ var keepers = []struct{ module, only string }{
 	{"github.com/spf13/cobra", "tools/..."},
 	{"github.com/BurntSushi/toml", "tools/..."},
 	{"github.com/prometheus/client_golang", "tools/..."},
+	{"github.com/cockroachdb/pebble", "perf/..."}, // rivals: measured beside the store, never part of it
+	{"go.etcd.io/bbolt", "perf/..."},
 }
 
 // Layers finds imports that point the wrong way. module is the module path of go.mod.

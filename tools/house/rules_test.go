@@ -30,8 +30,9 @@ func expect(t *testing.T, found []Finding, want ...string) {
 }
 
 func TestLayersFinds(t *testing.T) {
-	bad := parse(t, "storage/x.go", "package storage\n\nimport (\n_ \"basalt/meta\"\n_ \"basalt/tools/node\"\n_ \"basalt/engine\"\n_ \"github.com/panjf2000/gnet/v2\"\n)\n")
-	expect(t, Layers(bad, "basalt"), "storage may not import meta", "nobody imports tools", "only netio/... may import")
+	bad := parse(t, "storage/x.go", "package storage\n\nimport (\n_ \"basalt/meta\"\n_ \"basalt/tools/node\"\n_ \"basalt/engine\"\n_ \"github.com/panjf2000/gnet/v2\"\n_ \"github.com/cockroachdb/pebble/v2\"\n_ \"go.etcd.io/bbolt\"\n)\n")
+	expect(t, Layers(bad, "basalt"), "storage may not import meta", "nobody imports tools", "only netio/... may import", "only perf/... may import", "only perf/... may import")
+	expect(t, Layers(parse(t, "perf/bench/x.go", "package main\n\nimport _ \"github.com/cockroachdb/pebble/v2\"\n"), "basalt"))
 	expect(t, Layers(parse(t, "storage/x_test.go", "package storage\n\nimport _ \"basalt/meta/record\"\n"), "basalt"))
 	expect(t, Layers(parse(t, "stray/x.go", "package stray\n\nimport _ \"basalt/engine\"\n"), "basalt"), "stray may not import engine")
 }
