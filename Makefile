@@ -57,7 +57,7 @@ bench-node: build
 	$(GO) run ./perf/bench -area node -dir run/bench -bin bin
 
 # The object store against what is wanted of it: fio, bbolt and pebble beside it, costs against limits; each line ends in ok or short.
-# Needs fio, root for a memory cgroup, 8 GiB of free disk below run/bench, and most of an hour; BENCH=... takes part of it, as in
+# Needs fio, root for a memory cgroup, 8 GiB of free disk below run/bench, and half an hour or more; BENCH=... takes part of it, as in
 # make bench-store BENCH='-parts cost,amplify -rounds 1' (docs/PERFORMANCE.md).
 BENCH ?=
 bench-store:

@@ -20,6 +20,7 @@ const (
 	childCrash      = "crash"
 	crashJournal    = 256 << 20
 	crashFull       = 95 // hundredths of the journal
+	crashBurstDepth = 128
 	crashDepth      = 16
 	crashValue      = storage.ValueMax
 	crashValues     = 256 // keys that the large values are put at
@@ -72,13 +73,14 @@ func (b *bench) mountAfterCrash(path string) (float64, error) {
 }
 
 // crash fills the journal and kills this process. Half of it are committed changes of random objects; then a checkpoint starts, which
-// has all of them to fold, and next to no time for it in a turn. Before it ends, large values fill the rest.
+// has all of them to fold, into nodes that it must read, and next to no time for it in a turn. Before it ends, large values fill the rest;
+// if it did end, all begins again.
 func (b *bench) crash() error {
 	path, err := b.storeImage()
 	if err != nil {
 		return err
 	}
-	o, err := mountImage(path, storage.Options{TurnBudgetNs: 1}, storeArenaBytes)
+	o, err := mountImage(path, storage.Options{TurnBudgetNs: 1, CacheBytes: 1 << 20}, storeArenaBytes)
 	if err != nil {
 		return err
 	}
@@ -89,7 +91,7 @@ func (b *bench) crash() error {
 			if _, err := crew(f, crashDepth, func() bool { return late() || o.s.Stats().Checkpointing }, o.changes(uint64(b.crashed))); err != nil {
 				return err
 			}
-			if _, err := crew(f, crashDepth, func() bool { return late() || !o.s.Stats().Checkpointing }, o.burst); err != nil {
+			if _, err := crew(f, crashBurstDepth, func() bool { return late() || !o.s.Stats().Checkpointing }, o.burst); err != nil {
 				return err
 			}
 		}
