@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"time"
 
 	"basalt/engine"
@@ -39,6 +40,7 @@ func (o *openStore) stalls() (float64, error) {
 	var outside []time.Duration // to tell the machine's own hiccups from the checkpoint's
 	deadline := time.Now().Add(stallPatience)
 	stop := func() bool { return len(during) >= stallSamples || time.Now().After(deadline) }
+	watched := watchTurns(o.r)
 	err := o.r.Call(func(f *engine.Fiber) error {
 		_, err := crew(f, dataDepth, stop, func(f *engine.Fiber, rng *rand.Rand, stop func() bool) (n int, err error) {
 			p := o.patcher(o.random.name, make([]byte, blockBytes))
@@ -57,6 +59,7 @@ func (o *openStore) stalls() (float64, error) {
 		})
 		return err
 	})
+	longest := watched()
 	if err != nil {
 		return 0, err
 	}
@@ -67,8 +70,7 @@ func (o *openStore) stalls() (float64, error) {
 	median2, worst2 := quantiles(outside)
 	progress("%d overwrites while a checkpoint ran: median %v, p99.9 %v; %d others: median %v, p99.9 %v",
 		len(during), median, worst, len(outside), median2, worst2)
-	turns := o.r.Stats()
-	progress("the longest turn so far took %v, and fiber %q ran last in it", time.Duration(turns.LongestTurnNs), turns.LongestTurnFiber)
+	progress("the longest of its turns: %v", longest)
 	return float64(worst) / float64(median), nil
 }
 
@@ -79,4 +81,26 @@ func quantiles(d []time.Duration) (median, p999 time.Duration) {
 	}
 	slices.Sort(d)
 	return d[len(d)/2], d[len(d)*999/1000]
+}
+
+// watchTurns keeps the longest of a reactor's long turns, and what was done in it, until it is asked.
+func watchTurns(r *engine.Reactor) (longest func() engine.LongTurn) {
+	var most engine.LongTurn
+	var watch sync.WaitGroup
+	end, seen := make(chan struct{}), r.Stats().LongTurns
+	watch.Go(func() {
+		tick := time.NewTicker(time.Millisecond) // no two long turns end within one
+		defer tick.Stop()
+		for {
+			if s := r.Stats(); s.LongTurns > seen && s.LongTurn.Ns > most.Ns {
+				most = s.LongTurn
+			}
+			select {
+			case <-end:
+				return
+			case <-tick.C:
+			}
+		}
+	})
+	return func() engine.LongTurn { close(end); watch.Wait(); return most }
 }
