@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"net"
+	"strconv"
 	"strings"
 )
 
@@ -33,9 +34,12 @@ func ParseAddress(text string) (Address, error) {
 
 // Loopback refuses a HOST:PORT of another machine: nobody is authenticated yet, neither the peer that connects nor the node it finds.
 func Loopback(address string) error {
-	host, _, err := net.SplitHostPort(address)
+	host, port, err := net.SplitHostPort(address)
 	if err != nil {
 		return fmt.Errorf("%q: %w: write HOST:PORT", address, err)
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return fmt.Errorf("%q: the port is no number from 0 to 65535", address)
 	}
 	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
 		return fmt.Errorf("%s is not loopback: peers are not authenticated yet, so only 127.0.0.1, ::1 or localhost is allowed; a tunnel that authenticates can carry it further", address)

@@ -288,3 +288,29 @@ func TestImageWithoutDirectIO(t *testing.T) {
 	must(t, to.Close())
 	refused(t, r, outcome.Device, []string{image, "O_DIRECT"}, "storaged", storagedArgs(r, image)...)
 }
+
+// What cannot be meant is refused before the device is opened, with the flag's name.
+func TestNumbersOutOfRange(t *testing.T) {
+	r := newRig(t)
+	before, err := sum(r.Image())
+	must(t, err)
+	for _, c := range []struct{ flag, value string }{
+		{"--tcp", "127.0.0.1:99999"}, {"--metrics", "127.0.0.1:99999"}, {"--metrics", "127.0.0.1:http"}, {"--delta-bytes", "1KiB"}, {"--delta-bytes", "0"},
+		{"--cache-bytes", "0"}, {"--replay-bytes", "0"}, {"--cache-bytes", "64KiB"}, {"--connections", "0"}, {"--connections", "100000"},
+		{"--lease-seconds", "99999999999"}, {"--mount-queue-depth", "-1"}, {"--mount-columns", "-1"},
+	} {
+		refused(t, r, outcome.Usage, []string{c.flag}, "storaged", storagedArgs(r, r.Image(), c.flag, c.value)...)
+	}
+	for _, args := range [][]string{{"--queue-depth", "-1"}, {"--queue-depth", "1025"}, {"--columns", "1000"}} {
+		refused(t, r, outcome.Usage, []string{"want 1 to"}, "basalt", append([]string{"mount", "--node", r.Socket(), "--foreground", r.Mnt()}, args...)...)
+	}
+	refused(t, r, outcome.Usage, []string{"65535"}, "basalt", "mount", "--node", "tcp:127.0.0.1:99999", "--foreground", r.Mnt())
+	refused(t, r, outcome.Usage, []string{"--node-bytes"}, "basalt", "mkfs", "--force", "--node-bytes", "7", r.Image())
+	refused(t, r, outcome.Usage, []string{"--groups"}, "basalt", "mkfs", "--force", "--groups", "-1", r.Image())
+	refused(t, r, outcome.Usage, []string{"--journal-bytes"}, "basalt", "mkfs", "--force", "--journal-bytes", "5000", r.Image())
+	after, err := sum(r.Image())
+	must(t, err)
+	if !bytes.Equal(before, after) {
+		t.Error("the image was changed")
+	}
+}
