@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"basalt/tools/outcome"
@@ -64,6 +66,78 @@ func TestLockIsExclusiveAndNamesItsHolder(t *testing.T) {
 		t.Fatal(err)
 	}
 	second.Release()
+	if _, err := os.Stat(name); !os.IsNotExist(err) {
+		t.Errorf("the lock file is left behind: %v", err)
+	}
+}
+
+// Who has opened the file before its holder removed it does not get the lock of a file that nobody else will find.
+func TestLockOfARemovedFile(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "l")
+	file, err := os.Create(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	if !current(file, name) {
+		t.Error("the file of that name is taken for another")
+	}
+	if err := os.Remove(name); err != nil {
+		t.Fatal(err)
+	}
+	if current(file, name) {
+		t.Error("a removed file is taken for the one of that name")
+	}
+	lock, err := Hold(name, "the thing")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if current(file, name) {
+		t.Error("the removed file is taken for the new one")
+	}
+	if err := os.Rename(name, name+"-moved"); err != nil {
+		t.Fatal(err)
+	}
+	second, err := Hold(name, "the thing")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lock.Release()
+	if !current(second.file, name) {
+		t.Error("a lock that was given back has taken the file of another with it")
+	}
+	second.Release()
+}
+
+// Many take the lock in turn while its file comes and goes: never two at once.
+func TestLockHasOneHolder(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "l")
+	var holders, most atomic.Int32
+	var crowd sync.WaitGroup
+	for range 4 {
+		crowd.Go(func() {
+			for held := 0; held < 200; {
+				lock, err := Hold(name, "the thing")
+				if err != nil {
+					if outcome.CodeOf(err) != outcome.InUse {
+						t.Error(err)
+						return
+					}
+					continue
+				}
+				held++
+				if n := holders.Add(1); n > 1 {
+					most.Store(n)
+				}
+				holders.Add(-1)
+				lock.Release()
+			}
+		})
+	}
+	crowd.Wait()
+	if n := most.Load(); n > 1 {
+		t.Errorf("%d hold it at once", n)
+	}
 }
 
 func TestNotify(t *testing.T) {
