@@ -314,3 +314,31 @@ func TestNumbersOutOfRange(t *testing.T) {
 		t.Error("the image was changed")
 	}
 }
+
+func TestMissingSocketDirectory(t *testing.T) {
+	r := newRig(t)
+	socket := join(r, "none/node.sock")
+	refused(t, r, outcome.Failed, []string{socket, "mkdir -p " + join(r, "none")}, "storaged", "--device", r.Image(), "--socket", socket)
+	must(t, r.StartNode())
+	if log := r.Tail("storaged"); !strings.Contains(log, "clean=true") || strings.Contains(log, "&{") || strings.Contains(log, "replayed") {
+		t.Errorf("the log of a clean start:\n%s", log)
+	}
+	must(t, r.KillNode())
+	must(t, r.StartNode())
+	if log := r.Tail("storaged"); !strings.Contains(log, "clean=false") || !strings.Contains(log, "records_replayed=") {
+		t.Errorf("the log of a start after a kill:\n%s", log)
+	}
+}
+
+func TestReadOnlyImage(t *testing.T) {
+	r := newRig(t)
+	ro := join(r, "ro")
+	must(t, os.Mkdir(ro, 0o755))
+	must(t, unix.Mount(r.Dir, ro, "", unix.MS_BIND, ""))
+	defer func() { must(t, unix.Unmount(ro, unix.MNT_DETACH)) }()
+	must(t, unix.Mount("", ro, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, ""))
+	image := filepath.Join(ro, "disk.img")
+	refused(t, r, outcome.Device, []string{image, "writable"}, "storaged", storagedArgs(r, image)...)
+	_, err := r.Run("basalt", "fsck", image)
+	must(t, err)
+}

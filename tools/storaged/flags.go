@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"strconv"
 
 	"github.com/spf13/pflag"
@@ -40,7 +41,7 @@ func newSettings() *settings {
 func (s *settings) register(f *pflag.FlagSet) {
 	f.StringVar(&s.configFile, "config", "", "TOML file; its keys are the names of these flags")
 	f.StringVar(&s.device, "device", "", "block device or image file, made by basalt mkfs")
-	f.StringVar(&s.socket, "socket", "/run/basalt/node.sock", "Unix socket to serve on")
+	f.StringVar(&s.socket, "socket", defaultSocket, "Unix socket to serve on")
 	f.StringVar(&s.socketMode, "socket-mode", "0600", "its permissions: who may open it may do everything")
 	f.StringVar(&s.control, "control", "", "control socket (default: the socket with .ctl)")
 	f.StringVar(&s.tcp, "tcp", "", "HOST:PORT to serve on too; loopback only")
@@ -64,6 +65,20 @@ func (s *settings) register(f *pflag.FlagSet) {
 	f.BoolVar(&s.detach, "detach", false, "go to the background once requests are served; needs --log")
 	f.BoolVar(&s.showConfig, "show-config", false, "print the configuration in force, and end")
 	f.BoolVar(&s.version, "version", false, "print the version, and end")
+}
+
+// defaultSocket is where a node serves unless told otherwise.
+const defaultSocket = "/run/basalt/node.sock"
+
+// makeSocketDir makes the directory of the preset socket: /run is empty after a boot. Others are their owner's business.
+func makeSocketDir(socket, preset string) error {
+	if socket != preset {
+		return nil
+	}
+	if err := os.MkdirAll(filepath.Dir(socket), 0o755); err != nil {
+		return outcome.New(outcome.Failed, "make the directory of the socket: %w: run as root, or give --socket PATH", err)
+	}
+	return nil
 }
 
 func (s *settings) controlPath() string {
