@@ -38,7 +38,12 @@ func hold(name, what string) (*Lock, error) {
 	if err != nil {
 		return nil, fmt.Errorf("lock of %s: %w", what, err)
 	}
-	err = syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	return take(file, name, what)
+}
+
+// take locks the file that was opened under the name.
+func take(file *os.File, name, what string) (*Lock, error) {
+	err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 	if errors.Is(err, syscall.EWOULDBLOCK) {
 		pid, _ := io.ReadAll(io.LimitReader(file, 32))
 		file.Close()
