@@ -20,7 +20,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"os"
 	"strings"
 
@@ -60,13 +59,13 @@ type FS struct {
 	calls   chan struct{}   // a token for each call in flight
 }
 
-// Dial connects to the node at address, "unix:PATH" or "tcp:HOST:PORT".
+// Dial connects to the node at address, "unix:PATH" or "tcp:HOST:PORT". HOST is a loopback address: there is no authentication yet.
 func Dial(address string, cfg Config) (*FS, error) {
 	network, where, ok := strings.Cut(address, ":")
 	if !ok || network != "unix" && network != "tcp" || where == "" {
 		return nil, fmt.Errorf("basalt: address %q: want unix:PATH or tcp:HOST:PORT", address)
 	}
-	if _, _, err := net.SplitHostPort(where); network == "tcp" && err != nil {
+	if err := client.CheckAddress(network, where); err != nil {
 		return nil, fmt.Errorf("basalt: address %q: %w", address, err)
 	}
 	if cfg.Client == "" {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -180,5 +181,18 @@ func TestLinksOnTheWay(t *testing.T) {
 	var s *StatusError
 	if _, err := x.Stat("link/file"); !errors.As(err, &s) || s.Status != record.NotDir {
 		t.Errorf("a name below a file: %v", err)
+	}
+}
+
+// Nobody is asked who he is: so only a node of this machine is talked to. The addresses here lead nowhere else even without the check.
+func TestDialLoopbackOnly(t *testing.T) {
+	for _, address := range []string{"tcp:0.0.0.0:1", "tcp:[::]:1"} {
+		x, err := Dial(address, Config{})
+		if err == nil {
+			x.Close()
+		}
+		if err == nil || !strings.Contains(err.Error(), "not loopback") {
+			t.Errorf("%s: %v", address, err)
+		}
 	}
 }

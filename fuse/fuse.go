@@ -31,7 +31,7 @@ import (
 const (
 	maxWriteDefault   = 1 << 20 // bytes of data in one request; the kernel caps it at max_pages_limit pages
 	queueDepthDefault = 32      // slots of one queue: 32 · 1 MiB of payload per column
-	queueDepthMax     = 1024
+	QueueDepthMax     = 1024
 	devDepthMin       = 2   // one slot reads, another works
 	devDepthBeside    = 4   // slots of /dev/fuse where queues carry the requests: FORGET and INTERRUPT never wait
 	maxBackground     = 256 // requests the kernel sends without a waiting caller: readahead, direct I/O of several parts
@@ -41,7 +41,7 @@ const (
 
 const _ = uint(maxWriteDefault - payloadMin)
 const _ = uint(devDepthBeside - devDepthMin)
-const _ = uint(queueDepthMax - queueDepthDefault)
+const _ = uint(QueueDepthMax - queueDepthDefault)
 
 // Transport says how requests travel.
 type Transport string
@@ -103,7 +103,7 @@ func (o *Options) check(columns []Column) error {
 		return errors.New("mount: no mount point given")
 	case len(columns) == 0:
 		return errors.New("mount: no column to serve it")
-	case o.QueueDepth < 1 || o.QueueDepth > queueDepthMax:
+	case o.QueueDepth < 1 || o.QueueDepth > QueueDepthMax:
 		return errors.New("mount: queue depth must be 1 … 1024")
 	case o.MaxWrite < payloadMin || o.MaxWrite > maxWriteDefault || o.MaxWrite&4095 != 0:
 		return errors.New("mount: max write must be 8 KiB … 1 MiB and a multiple of 4 KiB")

@@ -49,8 +49,15 @@ type interruptNote struct {
 // Deliver runs on the other column.
 func (n *interruptNote) Deliver(t *engine.Turn) { n.col.interrupted(t, n.unique) }
 
-// interrupted starts to watch the caller of a request. One that is not here has been answered, or is on another column.
+// interrupted starts to watch the caller of a request, at once or when it gets a fiber. One that is not here has been answered, or is on
+// another column.
 func (c *column) interrupted(t *engine.Turn, unique uint64) {
+	for _, s := range c.waiting {
+		if s.unique == unique {
+			s.told = unique
+			return
+		}
+	}
 	w := &watcher{col: c, unique: unique}
 	if s := c.running[unique]; s != nil {
 		if s.watch == unique {

@@ -176,6 +176,11 @@ func (o *Options) kernelOptions() []string {
 	return list
 }
 
+// escapeOption: fusermount3 takes a comma for the end of an option unless a backslash stands before it.
+func escapeOption(value string) string {
+	return strings.NewReplacer(`\`, `\\`, ",", `\,`).Replace(value)
+}
+
 // mountHelped has the set-uid helper mount, and receives the open device from it.
 func mountHelped(o *Options) (int, error) {
 	fd, err := unix.Open(devicePath, unix.O_RDWR|unix.O_CLOEXEC, 0) // the helper opens it with our rights, but explains less
@@ -193,7 +198,7 @@ func mountHelped(o *Options) (int, error) {
 	}
 	ours, theirs := os.NewFile(uintptr(pair[0]), "fusermount3"), os.NewFile(uintptr(pair[1]), "fusermount3")
 	defer ours.Close()
-	list := append(o.kernelOptions(), "fsname="+o.Source, "subtype="+o.Subtype, "nosuid", "nodev")
+	list := append(o.kernelOptions(), "fsname="+escapeOption(o.Source), "subtype="+escapeOption(o.Subtype), "nosuid", "nodev")
 	if o.ReadOnly {
 		list = append(list, "ro")
 	}

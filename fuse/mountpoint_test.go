@@ -160,6 +160,9 @@ func userWorld(dir string) error {
 	if err := awaitMount(cmd, dir, out); err != nil {
 		return err
 	}
+	if table, err := os.ReadFile("/proc/self/mountinfo"); err != nil || !strings.Contains(string(table), ` a,b\134c `) {
+		return fmt.Errorf("the source of the mount is not in the table: %w\n%s", err, table)
+	}
 	user, said := asNobody("data", dir)
 	if err := user.Run(); err != nil {
 		return fmt.Errorf("%w: %s\n%s", err, said, out)
@@ -250,7 +253,7 @@ func serve(dir string) error {
 	if err := r.Start(func(*engine.Fiber) error { return nil }); err != nil {
 		return err
 	}
-	o := fuse.Options{Dir: dir, Transport: fuse.TransportDev, QueueDepth: 4, Log: slog.New(slog.NewTextHandler(os.Stderr, nil))}
+	o := fuse.Options{Dir: dir, Source: `a,b\c`, Transport: fuse.TransportDev, QueueDepth: 4, Log: slog.New(slog.NewTextHandler(os.Stderr, nil))}
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGTERM)
 	conn, err := fuse.Serve(o, []fuse.Column{{Reactor: r, CPU: -1, Raw: nullfs.New(true, 0)}})

@@ -59,6 +59,7 @@ type slot struct {
 	fiber  *engine.Fiber // running it now, else nil
 	seen   uint64        // the request that the patrol met here last
 	watch  uint64        // the request whose caller is being watched
+	told   uint64        // the request whose INTERRUPT came before it had a fiber
 	in     [3][]byte
 	out    [2][]byte
 }
@@ -91,6 +92,9 @@ func (s *slot) Run(f *engine.Fiber) {
 	c.running[s.unique] = s
 	if c.conn.ended.Load() {
 		f.SetCanceled()
+	}
+	if s.told == s.unique {
+		c.interrupted(f.Turn(), s.unique)
 	}
 	n := s.handle(f)
 	delete(c.running, s.unique)

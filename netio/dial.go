@@ -3,6 +3,7 @@ package netio
 import (
 	"fmt"
 	"net"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -49,10 +50,10 @@ func resolve(f *engine.Fiber, network, address string) (target, error) {
 	case "unix":
 		return unixTarget(address)
 	case "tcp":
-		host, _, err := net.SplitHostPort(address)
-		if err != nil {
-			return target{}, fmt.Errorf("netio: address %q: %w", address, err)
+		if err := Loopback(address); err != nil {
+			return target{}, fmt.Errorf("netio: %w", err)
 		}
+		host, _, err := net.SplitHostPort(address)
 		var ta *net.TCPAddr
 		if net.ParseIP(host) != nil {
 			ta, err = net.ResolveTCPAddr(network, address)
@@ -62,9 +63,27 @@ func resolve(f *engine.Fiber, network, address string) (target, error) {
 		if err != nil {
 			return target{}, fmt.Errorf("netio: address %q: %w", address, err)
 		}
+		if !ta.IP.IsLoopback() {
+			return target{}, fmt.Errorf("netio: %s is %s here, and that is not loopback", address, ta.IP)
+		}
 		return tcpTarget(ta), nil
 	}
 	return target{}, fmt.Errorf("netio: network %q: want unix or tcp", network)
+}
+
+// Loopback refuses a HOST:PORT of another machine: nobody is authenticated yet, neither the peer that connects nor the node it finds.
+func Loopback(address string) error {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return fmt.Errorf("%q: %w: write HOST:PORT", address, err)
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return fmt.Errorf("%q: the port is no number from 0 to 65535", address)
+	}
+	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		return fmt.Errorf("%s is not loopback: peers are not authenticated yet, so only 127.0.0.1, ::1 or localhost is allowed; a tunnel that authenticates can carry it further", address)
+	}
+	return nil
 }
 
 // connect waits for the connection, for ns at most.

@@ -142,7 +142,7 @@ func (s *Server) listenTCP() error {
 	}
 	d, err := s.open("tcp", net.JoinHostPort(host, port))
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return fmt.Errorf("netio: %s is in use by another program: stop it or choose another port", s.cfg.TCP)
+		return fmt.Errorf("netio: %s is in use by another program: stop it or choose another port (%w)", s.cfg.TCP, err)
 	}
 	if err != nil {
 		return fmt.Errorf("netio: listening on %s: %w", s.cfg.TCP, err)
@@ -198,7 +198,7 @@ func checkSocketPath(path string) error {
 	c, err := net.DialTimeout("unix", path, 2*time.Second)
 	if err == nil {
 		c.Close()
-		return fmt.Errorf("netio: socket %s is in use: another node serves it", path)
+		return fmt.Errorf("netio: socket %s is in use: another node serves it (%w)", path, syscall.EADDRINUSE)
 	}
 	if !errors.Is(err, syscall.ECONNREFUSED) {
 		return fmt.Errorf("netio: cannot tell whether socket %s is in use: %w", path, err)

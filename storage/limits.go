@@ -79,6 +79,12 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
+// Check tells what Mount would refuse, before anything is opened.
+func (o Options) Check() error {
+	o = o.withDefaults()
+	return o.validate()
+}
+
 // validate refuses limits that contradict each other.
 func (o *Options) validate() error {
 	const node = 32 << 10

@@ -19,9 +19,20 @@ import (
 //
 // and then requests flow again: first those that had no answer, with their old ids.
 
+// CheckAddress refuses where nobody may connect to: the node is not authenticated yet, so it must be on this machine.
+func CheckAddress(network, address string) error {
+	if network != "tcp" {
+		return nil
+	}
+	return netio.Loopback(address)
+}
+
 // Connect makes a column's FS over the wire. It returns once the server has welcomed the session, or with the reason why not. The columns
 // of a mount are connected one after the other.
 func (m *Mount) Connect(f *engine.Fiber, cfg SessionConfig) (*FS, *Session, error) {
+	if err := CheckAddress(cfg.Network, cfg.Address); err != nil {
+		return nil, nil, err
+	}
 	s := &Session{reactor: f.Reactor(), cfg: cfg.withDefaults(), mount: m, ids: window{low: 1, next: 1}}
 	s.kept.max = s.cfg.ReplayMax
 	s.fs = m.NewFS(s.reactor, s)

@@ -5,6 +5,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"basalt/meta/record"
+	"basalt/storage/format"
 	"basalt/tools/config"
 	"basalt/tools/node"
 	"basalt/tools/outcome"
@@ -22,6 +24,9 @@ func mkfsCommand() *cobra.Command {
 			if cfg.Bytes%4096 != 0 {
 				return outcome.New(outcome.Usage, "--size: %d is not a multiple of 4096 bytes", cfg.Bytes)
 			}
+			if err := checkFormat(&cfg); err != nil {
+				return err
+			}
 			if err := node.Format(cfg); err != nil {
 				return err
 			}
@@ -36,4 +41,17 @@ func mkfsCommand() *cobra.Command {
 	f.IntVar(&cfg.NodeBytes, "node-bytes", 0, "of a tree node, 8192 or 16384 (default)")
 	f.IntVar(&cfg.Groups, "groups", 0, "placement groups (default 256)")
 	return command
+}
+
+// checkFormat refuses what no store could be made of, before an image is made or a device opened.
+func checkFormat(cfg *node.FormatConfig) error {
+	switch {
+	case cfg.Groups < 0 || cfg.Groups > record.GroupsMax:
+		return outcome.New(outcome.Usage, "--groups %d: want 1 to %d", cfg.Groups, record.GroupsMax)
+	case cfg.NodeBytes != 0 && !format.ValidNodeBytes(cfg.NodeBytes):
+		return outcome.New(outcome.Usage, "--node-bytes %d: want a power of two from %d to %d", cfg.NodeBytes, format.NodeBytesMin, format.NodeBytesMax)
+	case cfg.JournalBytes%format.BlockBytes != 0:
+		return outcome.New(outcome.Usage, "--journal-bytes: %d is not a multiple of %d bytes", cfg.JournalBytes, format.BlockBytes)
+	}
+	return nil
 }

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net"
 	"strings"
+
+	"basalt/netio"
 )
 
 // Address is where a node listens: "unix:PATH" or "tcp:HOST:PORT"; a bare path means unix, a bare HOST:PORT tcp.
@@ -31,17 +33,8 @@ func ParseAddress(text string) (Address, error) {
 	return Address{TCP: tcp}, nil
 }
 
-// Loopback refuses a HOST:PORT of another machine: nobody is authenticated yet, neither the peer that connects nor the node it finds.
-func Loopback(address string) error {
-	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		return fmt.Errorf("%q: %w: write HOST:PORT", address, err)
-	}
-	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-		return fmt.Errorf("%s is not loopback: peers are not authenticated yet, so only 127.0.0.1, ::1 or localhost is allowed; a tunnel that authenticates can carry it further", address)
-	}
-	return nil
-}
+// Loopback refuses a HOST:PORT of another machine.
+func Loopback(address string) error { return netio.Loopback(address) }
 
 func (a Address) String() string {
 	switch {

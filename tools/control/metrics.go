@@ -1,10 +1,12 @@
 package control
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -62,8 +64,11 @@ func ServeMetrics(addr string, source Source) (*Metrics, error) {
 		return nil, outcome.New(outcome.Usage, "metrics address %q is not loopback: use 127.0.0.1 and let a proxy that authenticates carry it further", addr)
 	}
 	listener, err := net.Listen("tcp", addr)
-	if err != nil {
+	if errors.Is(err, syscall.EADDRINUSE) {
 		return nil, outcome.New(outcome.InUse, "metrics: %w: choose another port, or stop who has it", err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("metrics: %w", err)
 	}
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(Registry(source), promhttp.HandlerOpts{}))

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -48,6 +49,9 @@ func CheckSocketPath(path string) error {
 func ClaimSocket(path string) (*daemon.Lock, error) {
 	if err := CheckSocketPath(path); err != nil {
 		return nil, err
+	}
+	if _, err := os.Stat(filepath.Dir(path)); errors.Is(err, os.ErrNotExist) {
+		return nil, outcome.New(outcome.Failed, "the directory of the socket %s is missing: make it (mkdir -p %s), or choose another path", path, filepath.Dir(path))
 	}
 	lock, err := daemon.Hold(path+".lock", "the socket "+path)
 	if err != nil {

@@ -64,6 +64,47 @@ func TestLockIsExclusiveAndNamesItsHolder(t *testing.T) {
 		t.Fatal(err)
 	}
 	second.Release()
+	if _, err := os.Stat(name); !os.IsNotExist(err) {
+		t.Errorf("the lock file is left behind: %v", err)
+	}
+}
+
+// Who has opened the file before its holder removed it does not get the lock of a file that nobody else will find.
+func TestLockOfARemovedFile(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "l")
+	file, err := os.Create(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	if !current(file, name) {
+		t.Error("the file of that name is taken for another")
+	}
+	if err := os.Remove(name); err != nil {
+		t.Fatal(err)
+	}
+	if current(file, name) {
+		t.Error("a removed file is taken for the one of that name")
+	}
+	lock, err := Hold(name, "the thing")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if late, err := take(file, name, "the thing"); late != nil || err != nil {
+		t.Errorf("who opened the file before it was removed gets %v, %v beside the holder of the new one", late, err)
+	}
+	if err := os.Rename(name, name+"-moved"); err != nil {
+		t.Fatal(err)
+	}
+	second, err := Hold(name, "the thing")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lock.Release()
+	if !current(second.file, name) {
+		t.Error("a lock that was given back has taken the file of another with it")
+	}
+	second.Release()
 }
 
 func TestNotify(t *testing.T) {

@@ -288,3 +288,57 @@ func TestImageWithoutDirectIO(t *testing.T) {
 	must(t, to.Close())
 	refused(t, r, outcome.Device, []string{image, "O_DIRECT"}, "storaged", storagedArgs(r, image)...)
 }
+
+// What cannot be meant is refused before the device is opened, with the flag's name.
+func TestNumbersOutOfRange(t *testing.T) {
+	r := newRig(t)
+	before, err := sum(r.Image())
+	must(t, err)
+	for _, c := range []struct{ flag, value string }{
+		{"--tcp", "127.0.0.1:99999"}, {"--metrics", "127.0.0.1:99999"}, {"--metrics", "127.0.0.1:http"}, {"--delta-bytes", "1KiB"}, {"--delta-bytes", "0"},
+		{"--cache-bytes", "0"}, {"--replay-bytes", "0"}, {"--cache-bytes", "64KiB"}, {"--connections", "0"}, {"--connections", "100000"},
+		{"--lease-seconds", "99999999999"}, {"--mount-queue-depth", "-1"}, {"--mount-columns", "-1"},
+	} {
+		refused(t, r, outcome.Usage, []string{c.flag}, "storaged", storagedArgs(r, r.Image(), c.flag, c.value)...)
+	}
+	for _, args := range [][]string{{"--queue-depth", "-1"}, {"--queue-depth", "1025"}, {"--columns", "1000"}} {
+		refused(t, r, outcome.Usage, []string{"want 1 to"}, "basalt", append([]string{"mount", "--node", r.Socket(), "--foreground", r.Mnt()}, args...)...)
+	}
+	refused(t, r, outcome.Usage, []string{"65535"}, "basalt", "mount", "--node", "tcp:127.0.0.1:99999", "--foreground", r.Mnt())
+	refused(t, r, outcome.Usage, []string{"--node-bytes"}, "basalt", "mkfs", "--force", "--node-bytes", "7", r.Image())
+	refused(t, r, outcome.Usage, []string{"--groups"}, "basalt", "mkfs", "--force", "--groups", "-1", r.Image())
+	refused(t, r, outcome.Usage, []string{"--journal-bytes"}, "basalt", "mkfs", "--force", "--journal-bytes", "5000", r.Image())
+	after, err := sum(r.Image())
+	must(t, err)
+	if !bytes.Equal(before, after) {
+		t.Error("the image was changed")
+	}
+}
+
+func TestMissingSocketDirectory(t *testing.T) {
+	r := newRig(t)
+	socket := join(r, "none/node.sock")
+	refused(t, r, outcome.Failed, []string{socket, "mkdir -p " + join(r, "none")}, "storaged", "--device", r.Image(), "--socket", socket)
+	must(t, r.StartNode())
+	if log := r.Tail("storaged"); !strings.Contains(log, "clean=true") || strings.Contains(log, "&{") || strings.Contains(log, "replayed") {
+		t.Errorf("the log of a clean start:\n%s", log)
+	}
+	must(t, r.KillNode())
+	must(t, r.StartNode())
+	if log := r.Tail("storaged"); !strings.Contains(log, "clean=false") || !strings.Contains(log, "records_replayed=") {
+		t.Errorf("the log of a start after a kill:\n%s", log)
+	}
+}
+
+func TestReadOnlyImage(t *testing.T) {
+	r := newRig(t)
+	ro := join(r, "ro")
+	must(t, os.Mkdir(ro, 0o755))
+	must(t, unix.Mount(r.Dir, ro, "", unix.MS_BIND, ""))
+	defer func() { must(t, unix.Unmount(ro, unix.MNT_DETACH)) }()
+	must(t, unix.Mount("", ro, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, ""))
+	image := filepath.Join(ro, "disk.img")
+	refused(t, r, outcome.Device, []string{image, "writable"}, "storaged", storagedArgs(r, image)...)
+	_, err := r.Run("basalt", "fsck", image)
+	must(t, err)
+}

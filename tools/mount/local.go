@@ -22,7 +22,7 @@ type Shard struct {
 // thread; the other columns cross.
 func Local(cfg Config, shard Shard) (*Mount, error) {
 	cfg.setDefaults()
-	if err := cfg.check(); err != nil {
+	if err := cfg.Check(); err != nil {
 		return nil, err
 	}
 	var id [16]byte

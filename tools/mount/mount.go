@@ -44,7 +44,7 @@ type Config struct {
 
 // Limits.
 const (
-	columnsMax        = 256
+	ColumnsMax        = 256
 	queueDepthDefault = 32
 	slotBytes         = 1 << 20  // payload of one request
 	spareSlots        = 8        // of /dev/fuse, beside the queues
@@ -82,9 +82,14 @@ func (c *Config) setDefaults() {
 	}
 }
 
-func (c *Config) check() error {
-	if c.Columns < 1 || c.Columns > columnsMax {
-		return outcome.New(outcome.Usage, "%d columns: want 1 to %d", c.Columns, columnsMax)
+// Check tells what cannot be meant.
+func (c Config) Check() error {
+	c.setDefaults()
+	if c.Columns < 1 || c.Columns > ColumnsMax {
+		return outcome.New(outcome.Usage, "%d columns: want 1 to %d", c.Columns, ColumnsMax)
+	}
+	if c.QueueDepth < 1 || c.QueueDepth > fuse.QueueDepthMax {
+		return outcome.New(outcome.Usage, "a queue depth of %d: want 1 to %d", c.QueueDepth, fuse.QueueDepthMax)
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 
 	"basalt/engine"
 	"basalt/meta/client"
+	"basalt/netio"
 	"basalt/tools/config"
 	"basalt/tools/control"
 	"basalt/tools/outcome"
@@ -17,7 +18,7 @@ import (
 // Remote mounts over the wire.
 func Remote(cfg Config, node config.Address) (*Mount, error) {
 	cfg.setDefaults()
-	if err := cfg.check(); err != nil {
+	if err := cfg.Check(); err != nil {
 		return nil, err
 	}
 	if cfg.Source == "" {
@@ -31,7 +32,7 @@ func Remote(cfg Config, node config.Address) (*Mount, error) {
 	for n := range cfg.Columns {
 		err := m.newColumn(n, func(f *engine.Fiber, c *column) error { return m.connect(f, c, node) })
 		if err != nil {
-			return nil, errors.Join(unreachable(node, err), m.Close())
+			return nil, errors.Join(err, m.Close())
 		}
 	}
 	if err := m.serve(); err != nil {
@@ -53,7 +54,10 @@ func (m *Mount) connect(f *engine.Fiber, c *column, node config.Address) (err er
 		// The log is a file: a line now and then does not hold the column up.
 		Report: func(event string, args ...any) { log.Warn(event, args...) },
 	})
-	return err
+	if err != nil {
+		return unreachable(node, err)
+	}
+	return nil
 }
 
 func unreachable(node config.Address, err error) error {
@@ -61,7 +65,11 @@ func unreachable(node config.Address, err error) error {
 	if node.TCP != "" {
 		where = node.TCP
 	}
+	var refused *netio.RemoteError
+	var spoken *netio.ProtocolError
 	switch {
+	case errors.As(err, &refused) && !errors.Is(err, netio.ErrStopped), errors.As(err, &spoken) && spoken.Code == netio.CodeVersion:
+		return outcome.New(outcome.Failed, "the node on %s does not take this mount: %w", where, err)
 	case errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.ECONNREFUSED):
 		return outcome.New(outcome.Unreachable, "no node answers on %s: start storaged, or name the right one with --node", where)
 	case errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EPERM):

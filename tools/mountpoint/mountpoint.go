@@ -74,12 +74,39 @@ func unescape(s string) string {
 
 // ControlSocket is where the process that serves the mount at an absolute directory listens.
 func ControlSocket(dir string) (string, error) {
-	base := RunDir()
-	if err := os.MkdirAll(base, 0o700); err != nil {
+	return controlSocketIn(RunDir(), os.Getuid(), dir)
+}
+
+func controlSocketIn(base string, uid int, dir string) (string, error) {
+	mode := os.FileMode(0o700)
+	if uid == 0 {
+		mode = 0o755 // the node's socket is there too, and its own mode says who may connect
+	}
+	if err := os.MkdirAll(base, mode); err != nil {
 		return "", fmt.Errorf("directory of the control sockets: %w", err)
+	}
+	if err := checkOwn(base, uid); err != nil {
+		return "", err
 	}
 	sum := sha256.Sum256([]byte(dir))
 	return filepath.Join(base, "mount-"+hex.EncodeToString(sum[:8])+".ctl"), nil
+}
+
+// checkOwn refuses a directory in which somebody else could put sockets of his own: everybody may make one of that name in /tmp.
+// Who may write to root's is for root to decide.
+func checkOwn(base string, uid int) error {
+	if uid == 0 {
+		return nil
+	}
+	info, err := os.Lstat(base)
+	if err != nil {
+		return fmt.Errorf("directory of the control sockets: %w", err)
+	}
+	owner, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || !info.IsDir() || int(owner.Uid) != uid || info.Mode().Perm()&0o022 != 0 {
+		return outcome.New(outcome.InUse, "%s must be a directory of user %d that nobody else may write to, and is not: remove it, or set XDG_RUNTIME_DIR to a directory of your own", base, uid)
+	}
+	return nil
 }
 
 // RunDir holds the sockets of this user's processes.

@@ -3,7 +3,10 @@ package mountpoint
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+
+	"basalt/tools/outcome"
 )
 
 func TestResolve(t *testing.T) {
@@ -53,4 +56,35 @@ func TestControlSocketIsOneForADirectory(t *testing.T) {
 	if a == b || a != again || len(a) > 100 {
 		t.Errorf("%q %q %q", a, b, again)
 	}
+}
+
+// Whoever made /tmp/basalt-UID before we did could answer in our place.
+func TestControlSocketsOfSomebodyElse(t *testing.T) {
+	const somebody = 65534
+	base := filepath.Join(t.TempDir(), "basalt")
+	if _, err := controlSocketIn(base, os.Getuid(), "/mnt"); err != nil {
+		t.Fatal(err)
+	}
+	refused := func(base, why string) {
+		t.Helper()
+		if path, err := controlSocketIn(base, somebody, "/mnt"); outcome.CodeOf(err) != outcome.InUse || !strings.Contains(err.Error(), base) {
+			t.Errorf("%s: %q, %v", why, path, err)
+		}
+	}
+	refused(base, "the directory of another user")
+	if err := os.Chown(base, somebody, somebody); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := controlSocketIn(base, somebody, "/mnt"); err != nil {
+		t.Errorf("his own: %v", err)
+	}
+	link := base + "-link"
+	if err := os.Symlink(base, link); err != nil {
+		t.Fatal(err)
+	}
+	refused(link, "a link")
+	if err := os.Chmod(base, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	refused(base, "one that everybody may write to")
 }

@@ -18,6 +18,14 @@ func (c *Config) check() error {
 	if err := control.CheckSocketPath(c.Socket); err != nil {
 		return err
 	}
+	if err := c.Storage.Check(); err != nil {
+		return outcome.New(outcome.Usage, "--delta-bytes or --cache-bytes: %w", err)
+	}
+	if c.Mount != nil {
+		if err := c.Mount.Check(); err != nil {
+			return err
+		}
+	}
 	if c.TCP == "" {
 		return nil
 	}

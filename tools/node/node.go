@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"basalt/engine/device"
@@ -110,8 +111,11 @@ func (n *Node) listen() (err error) {
 	n.server, err = netio.Listen(netio.ServerConfig{
 		Unix: n.cfg.Socket, UnixMode: n.cfg.SocketMode, TCP: n.cfg.TCP, Transport: n.cfg.Transport, Ports: []*netio.Port{n.shard.port},
 	})
-	if err != nil {
+	if errors.Is(err, syscall.EADDRINUSE) {
 		return outcome.New(outcome.InUse, "%w", err)
+	}
+	if err != nil {
+		return err
 	}
 	n.cfg.Log.Info("listening", "socket", n.cfg.Socket, "tcp", n.server.TCP(), "wire_transport", n.cfg.Transport)
 	return nil

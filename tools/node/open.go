@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"os"
+	"syscall"
 
 	"basalt/engine/device"
 	"basalt/storage/format"
@@ -41,8 +42,10 @@ func explainDevice(path string, err error) error {
 		return outcome.New(outcome.Device, "%w: it is too small", err)
 	case errors.Is(err, device.ErrNoDirect):
 		return outcome.New(outcome.Device, "%w: it has no O_DIRECT; put the image on ext4, xfs or btrfs, or use a block device", err)
+	case errors.Is(err, syscall.EROFS):
+		return outcome.New(outcome.Device, "%w: a node writes to it; mount that file system writable (mount -o remount,rw), or copy the image elsewhere", err)
 	case errors.Is(err, os.ErrPermission):
-		return outcome.New(outcome.Device, "%w: run as a user who may read and write it", err)
+		return outcome.New(outcome.Device, "%w: run as a user who may read and write it; a device or file that is set read-only (blockdev --getro, lsattr) must be made writable first", err)
 	}
 	return outcome.New(outcome.Device, "%w", err)
 }

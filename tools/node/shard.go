@@ -2,6 +2,7 @@ package node
 
 import (
 	"errors"
+	"strings"
 	"time"
 
 	"basalt/engine"
@@ -80,7 +81,7 @@ func (s *shard) boot(f *engine.Fiber, dev *device.Device) (err error) {
 	if s.store, report, err = storage.Mount(f, s.handle, 0, s.cfg.Storage); err != nil {
 		return explainStore(s.cfg.Device, err)
 	}
-	s.cfg.Log.Info("store mounted", "device", s.cfg.Device, "report", report)
+	s.cfg.Log.Info("store mounted", append([]any{"device", s.cfg.Device}, tell(report)...)...)
 	s.store.OnFail(func(_ *engine.Turn, err error) {
 		s.cfg.Log.Error("READ-ONLY from now on: a write or flush failed, and what was not committed before is not promised", "device", s.cfg.Device, "error", err)
 	})
@@ -90,6 +91,24 @@ func (s *shard) boot(f *engine.Fiber, dev *device.Device) (err error) {
 	}
 	s.port, err = netio.NewPort(0, s.reactor, s.meta, s.cfg.Wire)
 	return err
+}
+
+// tell says how the store was found, as fields of a log line: of a clean one nothing but that.
+func tell(r *storage.MountReport) []any {
+	fields := []any{"clean", r.Clean, "superblock", r.Epoch}
+	if !r.Clean || r.Records > 0 {
+		fields = append(fields, "records_replayed", r.Records, "transactions_replayed", r.Transactions)
+	}
+	if r.Cut != "" {
+		fields = append(fields, "cut_off_the_end", r.Cut)
+	}
+	if r.MapRebuilt != "" {
+		fields = append(fields, "space_map_rebuilt", r.MapRebuilt)
+	}
+	if len(r.Bad) > 0 {
+		fields = append(fields, "copies_unreadable", strings.Join(r.Bad, "; "))
+	}
+	return fields
 }
 
 // stop ends the namespace and the store; nobody is connected any more. The checkpoint is made here.

@@ -8,6 +8,7 @@ size=${SIZE:-8GiB}
 image=$run/disk.img
 socket=$run/node.sock
 mnt=$run/mnt
+patience=${PATIENCE:-300} # seconds for a mount to answer: several leases
 read -ra node_flags <<<"${NODE_FLAGS:-}"
 read -ra mount_flags <<<"${MOUNT_FLAGS:-}"
 
@@ -15,8 +16,41 @@ say() { printf '%s\n' "$*"; }
 
 answers() { bin/basalt status "$1" >/dev/null 2>&1; }
 
-# A mount answers when a program can list it; a dead one fails or hangs, hence the time limit.
-mount_answers() { answers "$mnt" && timeout 10 ls "$mnt" >/dev/null 2>&1; }
+# The mount as the mount table has it: absolute, without symbolic links. Blanks are escaped there.
+mounted() {
+	local shown
+	shown="$(cd "$run" && pwd -P)/mnt"
+	grep -qF " ${shown// /\\040} " /proc/self/mounts
+}
+
+# Only a mount whose process has ended is dead: the kernel itself says so then, at once. One that is slow to answer waits for its node.
+dead() {
+	local said
+	said=$(LC_ALL=C timeout -k 1 5 stat -f "$mnt" 2>&1 >/dev/null) || true
+	[[ $said == *"not connected"* || $said == *"connection abort"* ]]
+}
+
+# Takes off a dead mount. A process that was just killed may take a moment to end; one that is stopped keeps its mount.
+bury() {
+	local until=$((SECONDS + 30))
+	while mounted && ! answers "$mnt"; do
+		if dead; then
+			bin/basalt umount --lazy "$mnt"
+		elif [ "$SECONDS" -ge "$until" ]; then
+			say "something is mounted at $mnt and its process does not answer: it is left alone (basalt umount --lazy $mnt takes it off)"
+			exit 1
+		else
+			sleep 0.2
+		fi
+	done
+}
+
+# A node that replays, or that keeps the lease of a killed mount, answers late. The mount is waited for, and never taken off for it.
+await_mount() {
+	if timeout -k 1 5 ls "$mnt" >/dev/null 2>&1; then return; fi
+	say "waiting for $mnt to answer (the node recovers, or the lease of a mount that was killed has to end)"
+	timeout -k 1 "$patience" ls "$mnt" >/dev/null || { say "the mount at $mnt does not answer: see $run/mount.log and $run/storaged.log"; exit 1; }
+}
 
 need() {
 	[ -c /dev/fuse ] || { say "there is no /dev/fuse: load the kernel's fuse module (modprobe fuse)"; exit 1; }
@@ -27,6 +61,8 @@ need() {
 up() {
 	need
 	mkdir -p "$run"
+	exec 9>"$run/up.lock" # two at once would both make the image; those that are started do not keep the lock
+	flock 9
 	if [ ! -e "$image" ]; then
 		say "making a $size image: $image"
 		rm -f "$image.new"
@@ -34,15 +70,15 @@ up() {
 		mv "$image.new" "$image"
 	fi
 	if ! answers "$socket"; then
-		bin/storaged --device "$image" --socket "$socket" --log "$run/storaged.log" --detach "${node_flags[@]}"
+		bin/storaged --device "$image" --socket "$socket" --log "$run/storaged.log" --detach "${node_flags[@]}" 9>&-
 	fi
-	if ! mount_answers; then
-		bin/basalt umount --lazy "$mnt" 2>/dev/null || true # what a killed mount left behind
+	bury
+	if ! mounted; then
 		mkdir -p "$mnt"
-		bin/basalt mount --node "$socket" --log "$run/mount.log" "${mount_flags[@]}" "$mnt"
-		mount_answers || { say "the mount at $mnt does not answer: see $run/mount.log"; exit 1; }
+		bin/basalt mount --node "$socket" --log "$run/mount.log" "${mount_flags[@]}" "$mnt" 9>&-
 	fi
-	say "Basalt is mounted at $PWD/$mnt"
+	await_mount
+	say "Basalt is mounted at $(cd "$run" && pwd -P)/mnt"
 	say "  node:  bin/basalt status $socket   (log $run/storaged.log)"
 	say "  mount: bin/basalt status $mnt   (log $run/mount.log)"
 	say "  stop:  make stop"

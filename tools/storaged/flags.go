@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"strconv"
 
 	"github.com/spf13/pflag"
 
+	"basalt/fuse"
 	"basalt/meta"
 	"basalt/netio"
 	"basalt/storage"
@@ -39,7 +41,7 @@ func newSettings() *settings {
 func (s *settings) register(f *pflag.FlagSet) {
 	f.StringVar(&s.configFile, "config", "", "TOML file; its keys are the names of these flags")
 	f.StringVar(&s.device, "device", "", "block device or image file, made by basalt mkfs")
-	f.StringVar(&s.socket, "socket", "/run/basalt/node.sock", "Unix socket to serve on")
+	f.StringVar(&s.socket, "socket", defaultSocket, "Unix socket to serve on")
 	f.StringVar(&s.socketMode, "socket-mode", "0600", "its permissions: who may open it may do everything")
 	f.StringVar(&s.control, "control", "", "control socket (default: the socket with .ctl)")
 	f.StringVar(&s.tcp, "tcp", "", "HOST:PORT to serve on too; loopback only")
@@ -65,6 +67,20 @@ func (s *settings) register(f *pflag.FlagSet) {
 	f.BoolVar(&s.version, "version", false, "print the version, and end")
 }
 
+// defaultSocket is where a node serves unless told otherwise.
+const defaultSocket = "/run/basalt/node.sock"
+
+// makeSocketDir makes the directory of the preset socket: /run is empty after a boot. Others are their owner's business.
+func makeSocketDir(socket, preset string) error {
+	if socket != preset {
+		return nil
+	}
+	if err := os.MkdirAll(filepath.Dir(socket), 0o755); err != nil {
+		return outcome.New(outcome.Failed, "make the directory of the socket: %w: run as root, or give --socket PATH", err)
+	}
+	return nil
+}
+
 func (s *settings) controlPath() string {
 	if s.control != "" {
 		return s.control
@@ -79,14 +95,53 @@ func (s *settings) pidLock() (*daemon.Lock, error) {
 	return daemon.Hold(s.pidFile, "the pid file "+s.pidFile)
 }
 
+// Limits of what may be asked for.
+const (
+	leaseSecondsMax = 24 * 60 * 60
+	connectionsMax  = 1 << 16 // of one shard, as netio has it
+)
+
+// checkNumbers refuses what cannot be meant. A zero would be the default of the layer that it is for, so it is none here.
+func (s *settings) checkNumbers() error {
+	for _, n := range []struct {
+		name        string
+		value       int
+		least, most int
+	}{
+		{"lease-seconds", s.leaseSeconds, 1, leaseSecondsMax},
+		{"connections", s.connections, 1, connectionsMax},
+		{"mount-columns", s.columns, 0, mount.ColumnsMax},
+		{"mount-queue-depth", s.queueDepth, 0, fuse.QueueDepthMax},
+	} {
+		if n.value < n.least || n.value > n.most {
+			return outcome.New(outcome.Usage, "--%s %d: want %d to %d", n.name, n.value, n.least, n.most)
+		}
+	}
+	for _, n := range []struct {
+		name  string
+		value config.Size
+	}{{"delta-bytes", s.delta}, {"cache-bytes", s.cache}, {"replay-bytes", s.replay}} {
+		if n.value == 0 {
+			return outcome.New(outcome.Usage, "--%s 0: nothing works without any; leave it away for the default", n.name)
+		}
+	}
+	if s.metrics == "" {
+		return nil
+	}
+	if err := config.Loopback(s.metrics); err != nil {
+		return outcome.New(outcome.Usage, "--metrics: %w", err)
+	}
+	return nil
+}
+
 // node turns the settings into a node's configuration.
 func (s *settings) node(log *slog.Logger) (node.Config, error) {
 	mode, err := strconv.ParseUint(s.socketMode, 8, 9)
 	if err != nil {
 		return node.Config{}, outcome.New(outcome.Usage, "--socket-mode %q: want octal permissions such as 0600", s.socketMode)
 	}
-	if s.leaseSeconds < 1 || s.connections < 1 {
-		return node.Config{}, outcome.New(outcome.Usage, "--lease-seconds and --connections must be at least 1")
+	if err := s.checkNumbers(); err != nil {
+		return node.Config{}, err
 	}
 	cfg := node.Config{
 		Device: s.device, Socket: s.socket, SocketMode: os.FileMode(mode), TCP: s.tcp, Transport: s.wire.Value, Pin: s.pin, ArenaBytes: s.arena, Log: log,

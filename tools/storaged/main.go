@@ -81,6 +81,9 @@ func (s *settings) run(ready *daemon.Ready, isChild bool) error {
 	if err != nil {
 		return err
 	}
+	if err := makeSocketDir(s.socket, defaultSocket); err != nil {
+		return err
+	}
 	lock, err := s.pidLock()
 	if err != nil {
 		return err
