@@ -162,3 +162,29 @@ func TestClosedTerminal(t *testing.T) {
 		t.Errorf("%s is still a mount (%q, %v)", r.Mnt(), mounted, err)
 	}
 }
+
+// What a failed test or loop leaves must end: a mount whose node is gone is killed by the rig, and programs in it get an error.
+func TestRigEndsAMountWithoutNode(t *testing.T) {
+	r := newRig(t)
+	must(t, r.StartNode())
+	must(t, r.Mount())
+	status, err := r.Status(r.Mnt())
+	must(t, err)
+	process, err := daemon.OpenProcess(status.PID)
+	must(t, err)
+	defer process.Close()
+	must(t, r.KillNode())
+	stuck := make(chan error, 1)
+	go func() { stuck <- os.WriteFile(filepath.Join(r.Mnt(), "never"), []byte("x"), 0o644) }()
+	if err := r.Close(); err == nil {
+		t.Error("nobody is told that the mount had to be killed")
+	}
+	must(t, process.Wait(t.Context()))
+	if mounted, err := mountpoint.Mounted(r.Mnt()); err != nil || mounted != "" {
+		t.Errorf("%s is still a mount (%q, %v)", r.Mnt(), mounted, err)
+	}
+	if err := <-stuck; err == nil {
+		// The program came after the mount was gone, and wrote into the directory below it.
+		must(t, os.Remove(filepath.Join(r.Mnt(), "never")))
+	}
+}
