@@ -54,8 +54,11 @@ up() {
 	fi
 }
 
+# The mount waits for a node that is away, without limit; a run must end.
+take_off() { timeout -k 5 300 "$bin/basalt" umount "$mnt"; }
+
 down() {
-	if [ -z "$inprocess" ]; then "$bin/basalt" umount "$mnt"; fi
+	if [ -z "$inprocess" ]; then take_off; fi
 	"$bin/basalt" stop node.sock
 }
 
@@ -67,8 +70,7 @@ cold() { # nothing the kernel remembers may help
 
 at_end() {
 	cd "$repo"
-	grep -qF " $mnt " /proc/self/mounts && { "$bin/basalt" umount "$mnt" || "$bin/basalt" umount --lazy "$mnt"; } || true
-	"$bin/basalt" status "$dir/node.sock" >/dev/null 2>&1 && "$bin/basalt" stop "$dir/node.sock" || true
+	"$repo/tools/acceptance/takedown.sh" "$bin" "$dir/node.sock" "$mnt"
 	if [ "$failed" = 0 ] && [ "$passed" -gt 0 ]; then rm -rf "$dir"; else echo "left for a look: $dir"; fi
 }
 trap at_end EXIT

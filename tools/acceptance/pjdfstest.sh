@@ -21,8 +21,7 @@ if [ $# = 0 ]; then tests=("$suite/tests"); else for t in "$@"; do tests+=("$sui
 dir=$(mktemp -d "$repo/run-pjdfstest-XXXXXX")
 at_end() {
 	cd "$repo"
-	bin/basalt umount "$dir/mnt" 2>/dev/null || bin/basalt umount --lazy "$dir/mnt" 2>/dev/null || true
-	bin/basalt stop "$dir/node.sock" 2>/dev/null || true
+	tools/acceptance/takedown.sh "$repo/bin" "$dir/node.sock" "$dir/mnt"
 	rm -rf "$dir"
 }
 trap at_end EXIT

@@ -4,8 +4,6 @@ import (
 	"errors"
 	"log/slog"
 	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -91,9 +89,14 @@ func (m *mounting) run(c *cobra.Command, where string, ready *daemon.Ready, isCh
 func (m *mounting) serve(path string, ready *daemon.Ready) error {
 	log := m.cfg.Log
 	log.Info("starting", "version", version.Long(), "pid", os.Getpid(), "node", m.node.String(), "dir", m.cfg.Dir)
-	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
-	mounted, err := mount.Remote(m.cfg, m.node)
+	signals := daemon.Signals()
+	var claim daemon.Claim
+	m.cfg.MayMount = claim.Take
+	var mounted *mount.Mount
+	err := daemon.Interruptible(signals, &claim, func() (err error) {
+		mounted, err = mount.Remote(m.cfg, m.node)
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -104,6 +107,7 @@ func (m *mounting) serve(path string, ready *daemon.Ready) error {
 		_ = mounted.Close()
 		return err
 	}
+	log.Info("mounted", "dir", m.cfg.Dir)
 	ready.Done("")
 	err = wait(m.cfg.Dir, mounted, door, signals, log)
 	if err != nil {
@@ -116,15 +120,17 @@ func (m *mounting) serve(path string, ready *daemon.Ready) error {
 }
 
 // wait returns when the mount is gone and everything is on media. A signal or an order takes it off; while programs use
-// it, it stays, and while the node is away an unmount waits for it. A second signal meanwhile gives up what is not on
-// media.
+// it, it stays, and while the node is away an unmount waits for it without limit. A second signal meanwhile gives up what
+// is not on media: a first one does not, even when the unmount was begun by somebody else.
 func wait(dir string, mounted *mount.Mount, door *control.Server, signals <-chan os.Signal, log *slog.Logger) error {
 	stop, gone := door.Stop(), mounted.Done()
 	tried, closed := make(chan error, 1), make(chan error, 1)
-	ending := false
+	ending, signalled := false, false
 	unmount := func() {
-		ending = true
-		go func() { tried <- mounted.Unmount(false) }() // the kernel may first want everything written
+		if !ending {
+			ending = true
+			go func() { tried <- mounted.Unmount(false) }() // the kernel may first want everything written
+		}
 	}
 	for {
 		select {
@@ -135,20 +141,19 @@ func wait(dir string, mounted *mount.Mount, door *control.Server, signals <-chan
 			return err
 		case err := <-tried:
 			if err != nil {
-				ending = false
+				ending, signalled = false, false
 				log.Warn("still in use", "error", err)
 			}
 		case <-stop:
 			stop = nil // closed for good
 			log.Info("stopping", "ordered", "on the control socket")
-			if !ending {
-				unmount()
-			}
+			unmount()
 		case sig := <-signals:
 			log.Info("stopping", "signal", sig.String())
-			if ending {
+			if signalled && daemon.Insists(sig) {
 				return giveUp(dir)
 			}
+			signalled = true
 			unmount()
 		}
 	}
@@ -165,8 +170,12 @@ func giveUp(dir string) error {
 
 func (m *mounting) status(mounted *mount.Mount, since time.Time) control.Status {
 	name, why := mounted.Transport()
+	state := control.Serving
+	if mounted.NodeAway() {
+		state = control.Waiting
+	}
 	return control.Status{
-		Role: "mount", Version: version.Number, PID: os.Getpid(), State: control.Serving, Since: since,
+		Role: "mount", Version: version.Number, PID: os.Getpid(), State: state, Since: since,
 		About: map[string]string{"directory": m.cfg.Dir, "node": m.node.String(), "fuse_transport": name + " (" + why + ")"},
 		Parts: mounted.Parts(),
 	}

@@ -61,10 +61,13 @@ func statusCommand() *cobra.Command {
 
 func stopCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   "stop [SOCKET]",
-		Short: "Stop a node: it drains, makes a checkpoint and ends",
-		Args:  atMost(1, "one socket"),
-		RunE: func(_ *cobra.Command, args []string) error {
+		Use:   "stop [SOCKET|DIRECTORY]",
+		Short: "Stop a node: it drains, makes a checkpoint and ends; for a mount's directory: umount",
+		Args:  atMost(1, "one socket or directory"),
+		RunE: func(c *cobra.Command, args []string) error {
+			if len(args) == 1 && isDir(args[0]) {
+				return unmount(c.ErrOrStderr(), args[0], false) // refuses what is in use, where an order would wait
+			}
 			path, err := whose(args)
 			if err != nil {
 				return err
@@ -91,11 +94,27 @@ func whose(args []string) (string, error) {
 	if kind == mountpoint.Type {
 		return mountpoint.ControlSocket(dir)
 	}
-	if info, err := os.Stat(where); err == nil && info.IsDir() {
+	if isDir(where) {
+		if path, err := mountpoint.ControlSocket(dir); err != nil {
+			return "", err
+		} else if _, err := os.Stat(path); err == nil {
+			return path, nil // unmounted, and its process waits for the node
+		}
 		return "", outcome.New(outcome.Unreachable, "%s is no Basalt mount", where)
 	}
 	if _, err := os.Stat(where + controlSuffix); err == nil {
 		return where + controlSuffix, nil
 	}
 	return where, nil
+}
+
+// isDir never touches a mount of ours: one that waits for its node would hang.
+func isDir(where string) bool {
+	if dir, err := mountpoint.Resolve(where); err == nil {
+		if kind, err := mountpoint.Mounted(dir); err == nil && kind == mountpoint.Type {
+			return true
+		}
+	}
+	info, err := os.Stat(where)
+	return err == nil && info.IsDir()
 }

@@ -1,17 +1,89 @@
 package control
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
+	"fmt"
+	"io"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"basalt/tools/outcome"
 )
+
+// endingEnv makes the test binary a process that answers a stop and then lives on until its standard input is closed.
+const endingEnv = "BASALT_CONTROL_ENDING"
+
+func TestMain(m *testing.M) {
+	if path := os.Getenv(endingEnv); path != "" {
+		os.Exit(endLate(path))
+	}
+	os.Exit(m.Run())
+}
+
+func endLate(path string) int {
+	s, err := Listen(path, sample)
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	fmt.Println("listening")
+	<-s.Stop()
+	s.Finish(nil)
+	if _, err := io.ReadAll(os.Stdin); err != nil {
+		return 1
+	}
+	return 0
+}
+
+// An order returns when the process has ended, not when it has answered.
+func TestOrderWaitsForTheEnd(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "c")
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = append(os.Environ(), endingEnv+"="+path)
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = cmd.Wait() }() // after what is looked at
+	defer stdin.Close()
+	if line, err := bufio.NewReader(stdout).ReadString('\n'); line != "listening\n" {
+		t.Fatalf("%q, %v", line, err)
+	}
+	child, err := unix.PidfdOpen(cmd.Process.Pid, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(child)
+	go func() {
+		for _, err := os.Lstat(path); err == nil; _, err = os.Lstat(path) { // Finish removes it once it has answered
+			runtime.Gosched()
+		}
+		stdin.Close()
+	}()
+	if err := Order(path, time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := unix.Poll([]unix.PollFd{{Fd: int32(child), Events: unix.POLLIN}}, 0); n != 1 || err != nil {
+		t.Errorf("the process still runs (%d, %v)", n, err)
+	}
+}
 
 func sample() Status {
 	return Status{

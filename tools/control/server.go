@@ -120,8 +120,13 @@ func writeStatus(w http.ResponseWriter, status Status) {
 	_, _ = w.Write(append(text, '\n')) // the caller may have gone
 }
 
-// Stop is closed when somebody has ordered the process to stop.
-func (s *Server) Stop() <-chan struct{} { return s.stop }
+// Stop is closed when somebody has ordered the process to stop; nil, which is never ready, of a nil Server.
+func (s *Server) Stop() <-chan struct{} {
+	if s == nil {
+		return nil
+	}
+	return s.stop
+}
 
 func (s *Server) serveStop(w http.ResponseWriter, _ *http.Request) {
 	s.once.Do(func() { close(s.stop) })
@@ -135,6 +140,9 @@ func (s *Server) serveStop(w http.ResponseWriter, _ *http.Request) {
 
 // Finish tells whoever ordered the stop how it ended, and closes the socket.
 func (s *Server) Finish(err error) {
+	if s == nil {
+		return
+	}
 	s.err = err
 	close(s.ended)
 	answering, cancel := context.WithTimeout(context.Background(), 5*time.Second)

@@ -19,9 +19,10 @@ import (
 // State of a process.
 const (
 	Serving    = "serving"
-	Recovering = "recovering"    // waits for the mounts of its last life, at most one lease
-	ReadOnly   = "read-only"     // a write or flush failed: what is committed stays readable
-	Stuck      = "not answering" // the column did not answer within a second
+	Recovering = "recovering"           // waits for the mounts of its last life, at most one lease
+	ReadOnly   = "read-only"            // a write or flush failed: what is committed stays readable
+	Waiting    = "waiting for its node" // a mount whose connection is lost: it goes on when the node is back
+	Stuck      = "not answering"        // the column did not answer within a second
 )
 
 // Status is what a process says of itself.

@@ -185,6 +185,7 @@ func TestInUse(t *testing.T) {
 	must(t, err)
 	defer busy.Close()
 	refused(t, r, outcome.InUse, []string{r.Mnt(), "in use"}, "basalt", "umount", r.Mnt())
+	refused(t, r, outcome.InUse, []string{r.Mnt(), "in use"}, "basalt", "stop", r.Mnt())
 	must(t, busy.Close())
 }
 

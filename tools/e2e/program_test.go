@@ -114,11 +114,10 @@ func TestTwoMountsAgree(t *testing.T) {
 	must(t, os.WriteFile(name, []byte("one"), 0o644))
 	sameFile(t, name, []byte("one")) // now cached by the first kernel mount
 
-	second := &rig.Rig{Bin: r.Bin, Dir: join(r, "second")}
+	second := &rig.Rig{Bin: r.Bin, Dir: join(r, "second"), NodeElsewhere: true, MountFlags: []string{"--node", r.Socket()}}
 	must(t, os.MkdirAll(second.Mnt(), 0o755))
-	_, err := r.Run("basalt", "mount", "--node", r.Socket(), "--log", second.LogOf("mount"), second.Mnt())
-	must(t, err)
-	defer func() { must(t, second.Umount()) }()
+	defer func() { must(t, second.Close()) }()
+	must(t, second.Mount())
 	other := filepath.Join(second.Mnt(), "shared")
 	for i, text := range []string{"two", "three, longer", "4", ""} {
 		writer, reader := name, other

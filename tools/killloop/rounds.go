@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -23,7 +24,7 @@ type result struct {
 // checkpointPatience is how long a round waits for a checkpoint to run before it kills at that moment anyway.
 const checkpointPatience = 30 * time.Second
 
-func rounds(o options, r *rig.Rig) error {
+func rounds(o options, r *rig.Rig) (err error) {
 	if err := r.Mkfs(); err != nil {
 		return err
 	}
@@ -42,7 +43,12 @@ func rounds(o options, r *rig.Rig) error {
 	if err != nil {
 		return err
 	}
-	defer l.end()
+	defer func() {
+		if err != nil && !r.NodeRuns() {
+			err = errors.Join(err, r.KillMount()) // else the workers would wait in the mount for a node that does not come back
+		}
+		l.end()
+	}()
 	random := rand.New(rand.NewPCG(o.seed, 0))
 	var sum result
 	for n := 1; n <= o.rounds; n++ {

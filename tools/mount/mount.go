@@ -4,7 +4,7 @@
 // A Mount is owned by the goroutine that started it; Parts may be called from any. It owns the columns it made and
 // their sessions; in one process with a node the shard's column is the node's and only borrowed. Invariants: columns
 // are connected one after the other and all of them before the kernel is asked to mount; Close returns when everything
-// that was answered is on media, or says that it is not. It survives a lost node (sessions reconnect) and an unmount
+// that was answered is on media, however long the node is away, or says that it is not. It survives a lost node (sessions reconnect) and an unmount
 // from outside (Done). Read mount.go, then remote.go and local.go.
 package mount
 
@@ -25,6 +25,7 @@ import (
 	"basalt/meta/client"
 	"basalt/meta/record"
 	"basalt/tools/control"
+	"basalt/tools/daemon"
 	"basalt/tools/outcome"
 )
 
@@ -40,16 +41,17 @@ type Config struct {
 	QueueDepth int  // requests of one queue at a time
 	Pin        bool // each column to its CPU
 	Log        *slog.Logger
+	MayMount   func() bool // asked when all is ready, right before the kernel is asked to mount; nil: yes
 }
 
 // Limits.
 const (
 	ColumnsMax        = 256
 	queueDepthDefault = 32
-	slotBytes         = 1 << 20  // payload of one request
-	spareSlots        = 8        // of /dev/fuse, beside the queues
-	columnBytes       = 64 << 20 // connection buffers and the rest
-	syncPatience      = 20 * time.Second
+	slotBytes         = 1 << 20          // payload of one request
+	spareSlots        = 8                // of /dev/fuse, beside the queues
+	columnBytes       = 64 << 20         // connection buffers and the rest
+	tellEvery         = 30 * time.Second // a line in the log while Close waits for the node
 )
 
 // column is one column with what Close has to know.
@@ -172,6 +174,9 @@ func (m *Mount) newColumn(n int, boot func(f *engine.Fiber, c *column) error) er
 
 // serve asks the kernel to mount.
 func (m *Mount) serve() (err error) {
+	if m.cfg.MayMount != nil && !m.cfg.MayMount() {
+		return daemon.ErrEnded
+	}
 	var list []fuse.MountColumn
 	for _, c := range m.columns {
 		list = append(list, fuse.MountColumn{CPU: c.cpu, FS: c.fs})
@@ -225,31 +230,76 @@ func (m *Mount) Close() error {
 	return errors.Join(errs...)
 }
 
-// sync has the node commit. A node that is away may come back: it is waited for, but not for ever.
+// sync has the node commit what each column has had answered; a column's session also reports what a restarted node had
+// forgotten. A node that is away is waited for without limit: only whoever ends this process gives up what was answered.
 func (m *Mount) sync() error {
-	c := m.columns[0]
-	fiber := make(chan *engine.Fiber, 1)
-	done := make(chan struct{})
-	defer close(done)
-	go func() {
-		f := <-fiber
-		select {
-		case <-done:
-		case <-time.After(syncPatience):
-			_ = c.reactor.Call(func(*engine.Fiber) error { f.SetCanceled(); return nil }) // it has ended then
-		}
-	}()
-	err := c.reactor.Call(func(f *engine.Fiber) error {
-		fiber <- f
-		if s := c.fs.SyncAll(f); s != record.OK {
-			return s
-		}
-		return nil
-	})
-	if err != nil {
+	synced := make(chan error, 1)
+	go func() { synced <- m.syncColumns() }()
+	if m.NodeAway() {
+		m.tellWaiting()
+	}
+	tick := time.NewTicker(tellEvery)
+	defer tick.Stop()
+	if err := outlast(synced, tick.C, m.tellWaiting); err != nil {
 		return outcome.New(outcome.Failed, "what was written last may not be on media: %w: start the node again and mount, and look", err)
 	}
 	return nil
+}
+
+func (m *Mount) syncColumns() error {
+	var errs []error
+	for _, c := range m.columns {
+		errs = append(errs, c.reactor.Call(func(f *engine.Fiber) error {
+			if s := c.fs.SyncAll(f); s != record.OK {
+				return s
+			}
+			return nil
+		}))
+		if c.session == nil {
+			break // the columns share the session in this process
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// outlast waits for the result, however long it takes, and tells so at each tick.
+func outlast(done <-chan error, tick <-chan time.Time, tell func()) error {
+	for {
+		select {
+		case err := <-done:
+			return err
+		case <-tick:
+			tell()
+		}
+	}
+}
+
+func (m *Mount) tellWaiting() {
+	kept := 0.0
+	for _, p := range m.links() {
+		kept += p.Values["kept_bytes"]
+	}
+	m.cfg.Log.Warn("unmounted, and waiting until the node has committed what it had answered", "node", m.cfg.Source, "away", m.NodeAway(), "kept_bytes", kept)
+}
+
+// NodeAway tells whether a column has no connection to the node just now.
+func (m *Mount) NodeAway() bool {
+	for _, p := range m.links() {
+		if serving, known := p.Values["serving"]; known && serving == 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// links are the columns' connections to the node; none in one process with it.
+func (m *Mount) links() (parts []control.Part) {
+	for i, c := range m.columns {
+		if c.session != nil {
+			parts = append(parts, linkPart(i, c))
+		}
+	}
+	return parts
 }
 
 // Transport tells how requests travel and why.
@@ -270,9 +320,6 @@ func (m *Mount) Parts() []control.Part {
 		if c.own {
 			parts = append(parts, control.Column("column", strconv.Itoa(i), c.reactor.Stats()))
 		}
-		if c.session != nil {
-			parts = append(parts, linkPart(i, c))
-		}
 	}
-	return parts
+	return append(parts, m.links()...)
 }

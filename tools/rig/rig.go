@@ -10,6 +10,7 @@ package rig
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -18,6 +19,8 @@ import (
 	"time"
 
 	"basalt/tools/control"
+	"basalt/tools/daemon"
+	"basalt/tools/mountpoint"
 )
 
 // Rig is one node and at most one separate mount.
@@ -29,7 +32,10 @@ type Rig struct {
 	MkfsFlags  []string // added to basalt mkfs
 	Size       string   // of the image
 
-	node *process
+	NodeElsewhere bool // the mount's node belongs to another rig
+
+	node  *process
+	mount *daemon.Process // of the last Mount
 }
 
 // startPatience is how long a process may take from its start to its readiness: replay of a full journal included.
@@ -136,9 +142,59 @@ func (r *Rig) TermNode() error {
 func (r *Rig) Mount(extra ...string) error {
 	args := append([]string{"mount", "--node", r.Socket(), "--log", r.LogOf("mount")}, r.MountFlags...)
 	args = append(append(args, extra...), r.Mnt())
-	_, err := r.Run("basalt", args...)
+	if _, err := r.Run("basalt", args...); err != nil {
+		return err
+	}
+	status, err := r.Status(r.Mnt())
+	if err != nil {
+		return err
+	}
+	r.mount.Close()
+	r.mount, err = daemon.OpenProcess(status.PID)
 	return err
 }
+
+// KillMount ends the mount's process at once and takes off what it leaves. What it was to bring back to the node is lost.
+func (r *Rig) KillMount() error {
+	var errs []error
+	if r.ownMount() {
+		errs = append(errs, r.mount.Kill())
+		ctx, cancel := context.WithTimeout(context.Background(), runPatience)
+		defer cancel()
+		errs = append(errs, r.mount.Wait(ctx))
+		r.mount.Close()
+		r.mount = nil
+	}
+	if mounted(r.Mnt()) {
+		_, err := r.Run("basalt", "umount", "--lazy", r.Mnt()) // a mount must not outlive its directory
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// ownMount tells whether the mount has a process of its own; one that a test has started by hand is found by its socket.
+func (r *Rig) ownMount() bool {
+	if r.mount != nil {
+		return true
+	}
+	dir, err := mountpoint.Resolve(r.Mnt())
+	if err != nil {
+		return false
+	}
+	path, err := mountpoint.ControlSocket(dir)
+	if err != nil {
+		return false
+	}
+	status, err := control.Ask(path)
+	if err != nil || status.Role != "mount" {
+		return false
+	}
+	r.mount, err = daemon.OpenProcess(status.PID)
+	return err == nil
+}
+
+// NodeRuns tells whether the node's process is there.
+func (r *Rig) NodeRuns() bool { return r.node != nil && r.node.running() }
 
 // Umount unmounts and waits for the mount's process.
 func (r *Rig) Umount() error {
@@ -160,15 +216,16 @@ func (r *Rig) Status(where string) (control.Status, error) {
 // NodeControl is the node's control socket, for callers that ask often.
 func (r *Rig) NodeControl() string { return r.Socket() + ".ctl" }
 
-// Close takes everything down, whatever state it is in. The first error says what did not go down cleanly.
+// Close takes everything down, whatever state it is in. The first error says what did not go down cleanly. A mount without
+// its node would wait for it for ever: it is killed, as is one that does not come down.
 func (r *Rig) Close() error {
 	var first error
-	if mounted(r.Mnt()) {
-		if first = r.Umount(); first != nil {
-			_, _ = r.Run("basalt", "umount", "--lazy", r.Mnt()) // a mount must not outlive its directory
+	if mounted(r.Mnt()) && r.ownMount() {
+		if first = errNodeGone; r.NodeRuns() || r.NodeElsewhere {
+			first = r.Umount()
 		}
 	}
-	if r.node != nil && r.node.running() {
+	if r.NodeRuns() {
 		if err := r.StopNode(); err != nil {
 			_ = r.node.kill() // it did not stop, and err says so
 			if first == nil {
@@ -176,8 +233,13 @@ func (r *Rig) Close() error {
 			}
 		}
 	}
+	if err := r.KillMount(); first == nil {
+		first = err
+	}
 	return first
 }
+
+var errNodeGone = errors.New("the mount is still there and its node is not: it is killed")
 
 // tail is the end of a log, for error messages.
 func tail(name string) string {

@@ -84,10 +84,21 @@ up() {
 	say "  stop:  make stop"
 }
 
+# What the mount has had answered may still have to be brought back to a node that died: the mount does not end without one.
+revive() {
+	if ! answers "$mnt" || answers "$socket"; then return; fi
+	say "the node is gone, and the mount waits for it: starting it again first"
+	bin/storaged --device "$image" --socket "$socket" --log "$run/storaged.log" --detach "${node_flags[@]}" && return
+	say "the node does not start (see $run/storaged.log); the mount keeps what the node had not committed, and waits."
+	say "Mend that and run make stop again. To give it up: send SIGTERM twice to the mount's process (bin/basalt status $mnt names it)."
+	exit 1
+}
+
 down() {
 	if [ ! -x bin/basalt ]; then say "nothing was built, so nothing runs"; return; fi
 	local shown="$PWD/$mnt" # blanks are escaped in the mount table
-	if grep -qF " ${shown// /\\040} " /proc/self/mounts; then bin/basalt umount "$mnt"; fi
+	revive
+	if answers "$mnt" || grep -qF " ${shown// /\\040} " /proc/self/mounts; then bin/basalt umount "$mnt"; fi
 	if answers "$socket"; then bin/basalt stop "$socket"; fi
 	say "stopped; the data is in $image, and make run brings it back"
 }

@@ -10,13 +10,10 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/spf13/cobra"
 
 	"basalt/tools/config"
-	"basalt/tools/control"
 	"basalt/tools/daemon"
 	"basalt/tools/node"
 	"basalt/tools/outcome"
@@ -89,9 +86,8 @@ func (s *settings) run(ready *daemon.Ready, isChild bool) error {
 		return err
 	}
 	defer lock.Release()
-	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
-	n, err := node.Start(cfg)
+	signals := daemon.Signals()
+	n, err := s.start(cfg, signals)
 	if err != nil {
 		if s.log != "" && !isChild { // what main prints goes to standard error, which is not the log then
 			log.Error("not started", "error", err)
@@ -101,13 +97,31 @@ func (s *settings) run(ready *daemon.Ready, isChild bool) error {
 	return s.serve(n, log, ready, signals)
 }
 
+// start brings the node up. A signal meanwhile ends the process at once, however long a replay takes: nothing was served
+// yet. Only while the kernel mounts it is left to serve, because a mount without its process would be dead.
+func (s *settings) start(cfg node.Config, signals chan os.Signal) (*node.Node, error) {
+	var claim daemon.Claim
+	if cfg.Mount != nil {
+		cfg.Mount.MayMount = claim.Take
+	}
+	var n *node.Node
+	err := daemon.Interruptible(signals, &claim, func() (err error) {
+		n, err = node.Start(cfg)
+		return err
+	})
+	if err != nil {
+		return nil, err // n may still be in the making
+	}
+	return n, nil
+}
+
 // serve waits for whoever stops the node, and stops it.
 func (s *settings) serve(n *node.Node, log *slog.Logger, ready *daemon.Ready, signals <-chan os.Signal) error {
-	door, metrics, err := s.doors(n)
+	doors, err := s.open(n)
 	if err != nil {
 		return stopAfter(n, err)
 	}
-	defer metrics.Close()
+	defer doors.metrics.Close()
 	if err := daemon.Notify("READY=1"); err != nil {
 		log.Warn("readiness", "error", err)
 	}
@@ -116,15 +130,20 @@ func (s *settings) serve(n *node.Node, log *slog.Logger, ready *daemon.Ready, si
 	select {
 	case sig := <-signals:
 		log.Info("stopping", "signal", sig.String())
-	case <-door.Stop():
+	case <-doors.node.Stop():
 		log.Info("stopping", "ordered", "on the control socket")
+	case <-doors.mount.Stop():
+		log.Info("stopping", "ordered", "on the control socket of the mount")
 	case <-n.MountDone():
 		log.Info("stopping", "because", "the mount of this process was taken off")
 	}
 	go func() {
-		sig := <-signals
-		log.Warn("second signal: ending at once", "signal", sig.String())
-		os.Exit(int(outcome.Failed))
+		for sig := range signals {
+			if daemon.Insists(sig) {
+				log.Warn("second signal: ending at once", "signal", sig.String())
+				os.Exit(int(outcome.Failed))
+			}
+		}
 	}()
 	if err := daemon.Notify("STOPPING=1"); err != nil {
 		log.Warn("readiness", "error", err)
@@ -135,30 +154,6 @@ func (s *settings) serve(n *node.Node, log *slog.Logger, ready *daemon.Ready, si
 	} else {
 		log.Info("stopped")
 	}
-	door.Finish(err)
+	doors.finish(err)
 	return err
-}
-
-// doors opens the control socket and, by wish, the metrics.
-func (s *settings) doors(n *node.Node) (*control.Server, *control.Metrics, error) {
-	var metrics *control.Metrics
-	source := func() control.Status {
-		status := n.Status()
-		if metrics != nil {
-			status.About["metrics"] = metrics.Addr
-		}
-		return status
-	}
-	if s.metrics != "" {
-		var err error
-		if metrics, err = control.ServeMetrics(s.metrics, source); err != nil {
-			return nil, nil, err
-		}
-	}
-	door, err := control.Listen(s.controlPath(), source)
-	if err != nil {
-		metrics.Close()
-		return nil, nil, err
-	}
-	return door, metrics, nil
 }
