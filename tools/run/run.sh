@@ -96,9 +96,9 @@ revive() {
 
 down() {
 	if [ ! -x bin/basalt ]; then say "nothing was built, so nothing runs"; return; fi
-	local shown="$PWD/$mnt" # blanks are escaped in the mount table
+	if [ ! -d "$run" ]; then say "there is no $run, so nothing runs"; return; fi
 	revive
-	if answers "$mnt" || grep -qF " ${shown// /\\040} " /proc/self/mounts; then bin/basalt umount "$mnt"; fi
+	if answers "$mnt" || mounted; then bin/basalt umount "$mnt"; fi
 	if answers "$socket"; then bin/basalt stop "$socket"; fi
 	say "stopped; the data is in $image, and make run brings it back"
 }
