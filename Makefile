@@ -24,8 +24,8 @@ stop:
 status:
 	@RUN='$(RUN)' tools/run/run.sh status
 
-# Every test in stages (tools/suite lists them), under 20 minutes on two cores. As root it needs Go only; as a user also
-# fusermount3. The last line says how many passed, failed and were skipped; a skipped test is a failure.
+# Every test in stages (tools/suite lists them), under 20 minutes on two cores. As root it needs Go, /dev/fuse and loop devices;
+# as a user also fusermount3, and the power cuts of tools/cutloop, which need a loop device, fail. The last line says how many passed, failed and were skipped; a skipped test is a failure.
 test: lint build
 	$(GO) run ./tools/suite
 
@@ -43,11 +43,14 @@ fuzz:
 	@set -e; $(GO) run ./tools/house/fuzzlist | while read -r pkg name; do \
 		echo "== $$pkg $$name"; $(GO) test "$$pkg" -run='^$$' -fuzz="^$$name\$$" -fuzztime=$(FUZZTIME); done
 
-# The long versions: crash simulation over many seeds, and the kill loop over both FUSE transports.
+# The long versions: crash simulation over many seeds, power cuts of a real disk (docs/POWERCUT.md; as root), and the kill loop over
+# both FUSE transports.
 SOAK_SEEDS ?= 20000
 SOAK_ROUNDS ?= 200
+SOAK_CUTS ?= 200
 soak: build
 	BASALT_SEEDS=$(SOAK_SEEDS) BASALT_CUT_SEEDS=50 $(GO) test -timeout=24h -count=1 ./storage/... ./meta/...
+	$(GO) run ./tools/cutloop --cuts=$(SOAK_CUTS)
 	$(GO) run ./tools/killloop --rounds=$(SOAK_ROUNDS) --fuse-transport=uring
 	$(GO) run ./tools/killloop --rounds=$(SOAK_ROUNDS) --fuse-transport=dev
 

@@ -24,5 +24,6 @@ var stages = []stage{
 	// Bugs planted by a build tag in production code only: the unmodified suite must turn red.
 	{name: "planted reuse", planted: true, args: []string{"-tags=planted_reuse", "-failfast", "-timeout=10m", "./storage/campaign"}},
 	{name: "planted noflush", planted: true, args: []string{"-tags=planted_noflush", "-failfast", "-timeout=10m", "./storage/campaign"}},
+	{name: "planted noflush, real disk", planted: true, args: []string{"-tags=planted_noflush", "-failfast", "-timeout=10m", "-run=^TestPowerCuts$", "./tools/cutloop"}},
 	{name: "planted nocrc", planted: true, args: []string{"-tags=planted_nocrc", "-failfast", "-timeout=10m", "./storage/campaign"}},
 }
