@@ -108,6 +108,57 @@ func TestDiskKeepsOnlyWhatWasFlushed(t *testing.T) {
 	}
 }
 
+// A chosen loss does what it says, to what no flush has covered.
+func TestChosenLoss(t *testing.T) {
+	w := NewWorld(1)
+	d, r := w.Disk("d", 1<<20), w.bare()
+	for i, fill := range []byte("abcd") {
+		if res := r.one(t, write(d, aligned(4096, fill), int64(i)*4096)); res != 4096 {
+			t.Fatal(res)
+		}
+		if i == 0 {
+			if res := r.one(t, uring.PrepFsync(d.fd, true)); res != 0 {
+				t.Fatal(res)
+			}
+		}
+	}
+	for _, x := range []struct {
+		loss Loss
+		want string // what is left at the begin of each page
+	}{
+		{Loss{}, "a\x00\x00\x00"},
+		{Loss{Keep: 1}, "abcd"},
+		{Loss{Newest: 1}, "a\x00\x00d"},
+		{Loss{Newest: 2}, "a\x00cd"},
+		{Loss{Newest: 9}, "abcd"},
+	} {
+		got, p := "", make([]byte, 4096)
+		for i := range 4 {
+			d.AfterPowerLossOf(x.loss, 1).ReadAt(p, int64(i)*4096)
+			if bytes.Count(p, p[:1]) != 4096 {
+				t.Errorf("%+v: page %d is torn", x.loss, i)
+			}
+			got += string(p[:1])
+		}
+		if got != x.want {
+			t.Errorf("%+v leaves %q, want %q", x.loss, got, x.want)
+		}
+	}
+	torn := 0
+	for seed := range uint64(20) {
+		p := make([]byte, 4096)
+		d.AfterPowerLossOf(Loss{Tear: 1}, seed).ReadAt(p, 4096)
+		if n := bytes.Count(p, []byte{'b'}); n%SectorBytes != 0 {
+			t.Fatalf("%d bytes of a torn write are not whole sectors", n)
+		} else if n > 0 && n < 4096 {
+			torn++
+		}
+	}
+	if torn < 10 {
+		t.Errorf("only %d of 20 writes were torn", torn)
+	}
+}
+
 // A flush covers what had completed when it began, not what completes while it runs.
 func TestFlushDoesNotCoverWhatIsInFlight(t *testing.T) {
 	lost := 0

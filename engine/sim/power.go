@@ -44,25 +44,34 @@ func (d *Disk) AfterPowerLoss() *Disk {
 // AfterPowerLossSeed is AfterPowerLoss with its own source of chance: the same state may be lost in many ways.
 func (d *Disk) AfterPowerLossSeed(seed uint64) *Disk { return d.afterPowerLoss(stream(seed, 0x10055)) }
 
-func (d *Disk) afterPowerLoss(r *rand.Rand) *Disk {
+// AfterPowerLossOf is AfterPowerLossSeed with the kind of loss chosen.
+func (d *Disk) AfterPowerLossOf(l Loss, seed uint64) *Disk {
+	return d.afterLoss(l, stream(seed, 0x10055))
+}
+
+func (d *Disk) afterPowerLoss(r *rand.Rand) *Disk { return d.afterLoss(drawLoss(r), r) }
+
+func (d *Disk) afterLoss(loss Loss, r *rand.Rand) *Disk {
 	left := d.durable.clone()
 	n := &Disk{name: d.name, durable: left, usable: d.usable}
 	n.bad = append([]span(nil), d.bad...)
-	fate := drawFate(r)
+	older := d.Volatile() - loss.Newest // so many left that are not among the newest
 	for _, p := range d.pending {
-		fate.land(r, left, p)
+		older--
+		loss.land(r, left, p, older < 0)
 	}
 	for _, i := range r.Perm(len(d.flight)) { // those in flight take effect in any order
 		o := d.flight[i]
 		if o.kind != opWrite && o.kind != opDiscard {
 			continue
 		}
+		older--
 		if o.fault == FaultWriteLost {
 			continue
 		}
 		o.take()
 		if fits := d.fits(o.off, o.n); fits > 0 {
-			fate.land(r, left, landed{off: o.off, n: fits, data: o.data})
+			loss.land(r, left, landed{off: o.off, n: fits, data: o.data}, older < 0)
 		}
 	}
 	n.cache = left.clone()
@@ -72,35 +81,43 @@ func (d *Disk) afterPowerLoss(r *rand.Rand) *Disk {
 	return n
 }
 
-// fate is how one power loss treats volatile writes. Swarm weights: some losses are extreme on purpose, because a fair
-// coin per write almost never gives "all but the last" or "only the last".
-type fate struct {
-	keep, tear float64
+// Loss is how one power loss treats volatile writes: of all, the share Tear is torn at sectors; of the others the share Keep
+// arrives and the rest is lost. The Newest arrive whole in any case, as if the device had written them first; of those
+// in flight, any may be the newest.
+type Loss struct {
+	Keep, Tear float64
+	Newest     int
 }
 
-func drawFate(r *rand.Rand) fate {
+// drawLoss. Swarm weights: some losses are extreme on purpose, because a fair coin per write almost never gives "all but
+// the last" or "only the last".
+func drawLoss(r *rand.Rand) Loss {
 	switch r.IntN(8) {
 	case 0:
-		return fate{keep: 0}
+		return Loss{Keep: 0}
 	case 1:
-		return fate{keep: 1}
+		return Loss{Keep: 1}
 	case 2:
-		return fate{keep: 0.9}
+		return Loss{Keep: 0.9}
 	case 3:
-		return fate{keep: 0.1}
+		return Loss{Keep: 0.1}
 	case 4:
-		return fate{keep: 0.5, tear: 1}
+		return Loss{Keep: 0.5, Tear: 1}
 	}
-	return fate{keep: r.Float64(), tear: r.Float64()}
+	return Loss{Keep: r.Float64(), Tear: r.Float64()}
 }
 
 // land decides about one write.
-func (f fate) land(r *rand.Rand, to *image, p landed) {
-	if chance(r, f.tear) {
+func (l Loss) land(r *rand.Rand, to *image, p landed, newest bool) {
+	if newest {
+		put(to, p, 0, p.n)
+		return
+	}
+	if chance(r, l.Tear) {
 		tear(r, to, p)
 		return
 	}
-	if !chance(r, f.keep) {
+	if !chance(r, l.Keep) {
 		return
 	}
 	put(to, p, 0, p.n)

@@ -20,7 +20,7 @@
 // What a disk can do (Fault, planned by FaultAt or by chance through Faults), and what is expected of the code above:
 //
 //	power cut        CutPowerAt, Fork, AfterPowerLoss: every write not covered by a completed flush is kept, lost or torn
-//	                 at 512 bytes, each for itself, those in flight included. Nothing committed is lost.
+//	                 at 512 bytes, each for itself, those in flight included; or as AfterPowerLossOf says. Nothing committed is lost.
 //	read-error       EIO for this read; the next may work. An error to the caller, no state is lost.
 //	write-error      EIO; each sector is old or new. The transaction fails or the store goes read-only.
 //	flush-error      EIO; what it covered may read well but no later flush saves it. The store goes read-only.
