@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"strings"
@@ -99,6 +100,35 @@ func TestLostSuperblockOfLaterMount(t *testing.T) {
 	var rot *RotError
 	if !errors.As(err, &rot) {
 		t.Fatal(err)
+	}
+}
+
+// A space map that cannot be read does not keep the check from looking at everything else: a rotten data block is found as well.
+func TestCheckGoesOnWithoutASpaceMap(t *testing.T) {
+	block := bytes.Repeat([]byte{0xE7}, blockSize)
+	for _, unmounted := range []bool{true, false} {
+		b := grown(t, 101, 3)
+		b.commit(b.update(func(tx *Tx) error { return tx.Write(1, []byte("gone"), 0, make([]byte, 100_000)) }))
+		b.do(b.s.Checkpoint)
+		b.commit(b.update(func(tx *Tx) error { return tx.Write(1, []byte("o"), 0, block) }))
+		b.commit(b.update(func(tx *Tx) error { return tx.Remove(1, []byte("gone")) }))
+		b.commit(b.update(func(tx *Tx) error { return tx.Put(1, []byte("last"), nil) })) // proves that the data before it was durable
+		if unmounted {
+			b.unmount()
+		}
+		c := b.reboot(102)
+		c.disk.Flip(b.s.super.SpaceMap[b.s.super.Map.Region].Offset()+format.SpaceMapHeaderBytes, 1)
+		if n := c.findings(); n != 1 {
+			t.Errorf("unmounted %v: %d findings for a damaged space map, want 1", unmounted, n)
+		}
+		for at := int64(0); at < c.disk.Bytes(); at += blockSize {
+			if bytes.Equal(c.blockOf(at), block) {
+				c.disk.Flip(at, 1)
+			}
+		}
+		if n := c.findings(); n != 2 {
+			t.Errorf("unmounted %v: %d findings for a damaged space map and a rotten block, want 2", unmounted, n)
+		}
 	}
 }
 
