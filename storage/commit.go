@@ -133,7 +133,7 @@ type groupWrite struct {
 	g     *group
 	p     []byte
 	off   int64
-	tries int         // after EINTR or EAGAIN
+	tries int         // after EINTR or EAGAIN, or without a whole block
 	next  *groupWrite // free list
 }
 
@@ -152,13 +152,14 @@ func (s *Store) write(t *engine.Turn, g *group, p []byte, off int64) {
 	t.Submit(s.dev.WriteOp(p, off), w)
 }
 
-// Complete takes the result of one write. A short one goes on with the rest, an interrupted one begins again.
+// Complete takes the result of one write. A short one goes on with the block that it ended in, an interrupted one begins again.
 func (w *groupWrite) Complete(t *engine.Turn, res int32, _ uint32) {
 	s, g := w.s, w.g
-	again := res == -int32(unix.EINTR) || res == -int32(unix.EAGAIN)
-	if again && w.tries < triesMax || res > 0 && int(res) < len(w.p) && res%format.BlockBytes == 0 {
+	again := res == -int32(unix.EINTR) || res == -int32(unix.EAGAIN) || res > 0 && res < format.BlockBytes
+	if again && w.tries < triesMax || res >= format.BlockBytes && int(res) < len(w.p) {
 		if w.tries++; !again {
-			w.p, w.off, w.tries = w.p[res:], w.off+int64(res), 0
+			whole := res - res%format.BlockBytes
+			w.p, w.off, w.tries = w.p[whole:], w.off+int64(whole), 0
 		}
 		t.Submit(s.dev.WriteOp(w.p, w.off), w)
 		return
