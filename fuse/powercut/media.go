@@ -48,6 +48,7 @@ type Media struct {
 	mu     sync.Mutex
 	held   []held                     // in the order in which they came
 	seen   map[int64]*[PageBytes]byte // pages changed since the media had them, as a reader sees them; by page number
+	aim    Aim                        // what must have been written before left counts
 	left   uint64                     // operations until the cut; 0: none is planned
 	rng    *rand.Rand                 // of the cut
 	counts Counts
@@ -76,11 +77,23 @@ func (m *Media) Close() error { return m.file.Close() }
 // Bytes is the size.
 func (m *Media) Bytes() int64 { return m.bytes }
 
-// CutAfter lets the power go in the nth write, flush or zeroing from now (1 = the next); the seed decides what is left.
-func (m *Media) CutAfter(n, seed uint64) {
+// Aim waits for a part of the disk to be written so many times; the zero value waits for nothing.
+type Aim struct {
+	Places []Span
+	Times  uint64
+}
+
+// Span is a part of the disk.
+type Span struct{ Off, Len int64 }
+
+func (s Span) meets(off int64, n int) bool { return off < s.Off+s.Len && s.Off < off+int64(n) }
+
+// CutAfter lets the power go in the nth write, flush or zeroing from now, or from what the aim waits for (1 = the next, or that one); the
+// seed decides what is left.
+func (m *Media) CutAfter(aim Aim, n, seed uint64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.left, m.rng = n, rand.New(rand.NewPCG(seed, 0x9c07))
+	m.aim, m.left, m.rng = aim, n, rand.New(rand.NewPCG(seed, 0x9c07))
 }
 
 // Counts is what was seen so far.
@@ -155,6 +168,11 @@ func (m *Media) holdLocked(what string, h held) error {
 	}
 	m.held = append(m.held, h)
 	m.counts.HeldBytes += int64(h.n)
+	for _, place := range m.aim.Places {
+		if place.meets(h.off, h.n) && m.aim.Times > 0 {
+			m.aim.Times--
+		}
+	}
 	if m.goesLocked() {
 		return m.cutLocked(what)
 	}
@@ -230,7 +248,7 @@ func (m *Media) put(h held, from, end int) error {
 
 // goesLocked counts an operation and says whether the power goes in it.
 func (m *Media) goesLocked() bool {
-	if m.left == 0 {
+	if m.left == 0 || m.aim.Times > 0 {
 		return false
 	}
 	m.left--

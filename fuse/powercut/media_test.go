@@ -82,7 +82,7 @@ func TestCutKeepsLosesOrTears(t *testing.T) {
 		m, cut, path := fresh(t)
 		must(t, m.WriteAt(bytes.Repeat([]byte{2}, 4096), 0))
 		must(t, m.Flush())
-		m.CutAfter(3, seed)
+		m.CutAfter(Aim{}, 3, seed)
 		must(t, m.WriteAt(bytes.Repeat([]byte{3}, 16<<10), 16<<10))
 		must(t, m.WriteAt(bytes.Repeat([]byte{4}, 4<<10), 48<<10))
 		if err := m.WriteAt(bytes.Repeat([]byte{5}, 512), 60<<10); !errors.Is(err, ErrPower) {
@@ -126,7 +126,7 @@ func TestACutFlushMayHaveDoneAnyPart(t *testing.T) {
 	parts := map[int]bool{}
 	for seed := range uint64(64) {
 		m, cut, path := fresh(t)
-		m.CutAfter(4, seed)
+		m.CutAfter(Aim{}, 4, seed)
 		for i := range int64(3) {
 			must(t, m.WriteAt(bytes.Repeat([]byte{9}, 512), i*4096))
 		}
@@ -148,5 +148,19 @@ func TestAFullCacheWritesItselfBack(t *testing.T) {
 	}
 	if c := m.Counts(); c.Held != 0 || c.Written != 1 || bytes.Count(onMedia(t, path), []byte{7}) != 3*4096 {
 		t.Fatalf("counted %+v", c)
+	}
+}
+
+// An aimed cut waits for its place to be written.
+func TestCutIsAimed(t *testing.T) {
+	m, cut, _ := fresh(t)
+	m.CutAfter(Aim{Places: []Span{{4096, 4096}, {16384, 4096}}, Times: 2}, 2, 1)
+	must(t, m.WriteAt(make([]byte, 4096), 0))
+	must(t, m.WriteAt(make([]byte, 512), 8191))
+	must(t, m.WriteAt(make([]byte, 4096), 20480))
+	must(t, m.Flush())
+	must(t, m.WriteAt(make([]byte, 8192), 12288)) // the second time: the first operation that counts
+	if err := m.Flush(); !errors.Is(err, ErrPower) || !cut.Cut || cut.Held != 1 {
+		t.Fatalf("the flush after it says %v, the cut %+v", err, *cut)
 	}
 }

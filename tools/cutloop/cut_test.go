@@ -69,7 +69,7 @@ func TestCutDiskAnswersEIO(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := d.cutAfter(2, 1); err != nil {
+	if _, err := d.tell(order{Cut: true, Ops: 2, Seed: 1}); err != nil {
 		t.Error(err)
 	}
 	if _, err := unix.Pwrite(fd, page, 4096); err != nil {

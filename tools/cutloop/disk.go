@@ -102,21 +102,15 @@ func (d *disk) wait(what string, gone <-chan struct{}) (powercut.Counts, error) 
 	}
 }
 
-// cutAfter orders the cut; it is in force when this returns.
-func (d *disk) cutAfter(ops, seed uint64) error {
-	if _, err := fmt.Fprintf(d.orders, "cut %d %d\n", ops, seed); err != nil {
-		return err
-	}
-	_, err := d.wait("counts", nil)
-	return err
-}
-
-func (d *disk) counts() (powercut.Counts, error) {
-	if _, err := fmt.Fprintln(d.orders, "counts"); err != nil {
+// tell gives an order; it is in force when this returns.
+func (d *disk) tell(o order) (powercut.Counts, error) {
+	if err := json.NewEncoder(d.orders).Encode(o); err != nil {
 		return powercut.Counts{}, err
 	}
 	return d.wait("counts", nil)
 }
+
+func (d *disk) counts() (powercut.Counts, error) { return d.tell(order{}) }
 
 // unplug takes everything down, in whatever state it is; only a file is left.
 func (d *disk) unplug() (err error) {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -104,9 +105,9 @@ func (c *child) running() bool {
 	}
 }
 
-// kill ends it at once and waits until it is gone.
+// kill ends it at once and waits until it is gone. It may have ended by itself.
 func (c *child) kill() error {
-	if err := c.cmd.Process.Kill(); err != nil && c.running() {
+	if err := c.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return err
 	}
 	<-c.ended

@@ -9,12 +9,14 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"basalt/engine"
 	"basalt/engine/device"
 	"basalt/fuse/powercut"
 	"basalt/storage"
+	"basalt/storage/format"
 )
 
 // result counts what the cuts have met.
@@ -27,6 +29,8 @@ type result struct {
 	checkpoints, recordBytes uint64
 	blocksChecked            uint64
 }
+
+var deviceID = [16]byte{0xC0, 7}
 
 // campaign is the rounds' state.
 type campaign struct {
@@ -78,7 +82,7 @@ func (c *campaign) format() error {
 	err = d.probe()
 	if err == nil {
 		err = onDisk(d.loop.path, false, func(f *engine.Fiber, h *device.Handle) error {
-			return storage.Format(f, h, storage.FormatOptions{UUID: [16]byte{0xC0, 7}, JournalBytes: journalBytes, NodeBytes: 8 << 10})
+			return storage.Format(f, h, storage.FormatOptions{UUID: deviceID, JournalBytes: journalBytes, NodeBytes: 8 << 10})
 		})
 	}
 	return errors.Join(err, d.unplug())
@@ -109,14 +113,8 @@ func (c *campaign) work(d *disk, n int) error {
 	if err := errors.Join(c.p.save(file), file.Close()); err != nil {
 		return err
 	}
-	ops := 1 + c.rng.IntN(c.o.opsMax)
-	if lazy(c.life) {
-		ops = (ops + 3) / 4 // it does more between two of them
-	}
-	if n%5 == 0 {
-		ops = 1 + c.rng.IntN(12) // while the store mounts, or just after
-	}
-	if err := d.cutAfter(uint64(ops), c.rng.Uint64()); err != nil {
+	o := c.draw(n)
+	if _, err := d.tell(o); err != nil {
 		return err
 	}
 	var said strings.Builder
@@ -143,15 +141,65 @@ func (c *campaign) work(d *disk, n int) error {
 		return err
 	}
 	c.note(counts)
-	fmt.Printf("cut %d: in a %s, operation %d; %d writes not flushed (%d kept, %d lost, %d torn); begun %d, committed %d\n",
-		n, counts.CutIn, ops, counts.Held, counts.Kept, counts.Lost, counts.Torn, c.p.Begun, c.p.Committed)
+	fmt.Printf("cut %d: in a %s, operation %d%s; %d writes not flushed (%d kept, %d lost, %d torn); begun %d, committed %d\n",
+		n, counts.CutIn, o.Ops, aimed(o), counts.Held, counts.Kept, counts.Lost, counts.Torn, c.p.Begun, c.p.Committed)
 	return nil
+}
+
+// draw decides when the power goes: anywhere; or while the store mounts, or just after; or at a superblock.
+func (c *campaign) draw(n int) order {
+	o := order{Cut: true, Ops: uint64(1 + c.rng.IntN(c.o.opsMax)), Seed: c.rng.Uint64()}
+	switch {
+	case n%5 == 0:
+		o.Ops = uint64(1 + c.rng.IntN(12))
+	case n%5 < 3: // two writes of a superblock for each checkpoint, the mount's own first
+		o.Ops, o.Aim = uint64(1+c.rng.IntN(3)), powercut.Aim{Places: superblocks(), Times: uint64(1 + c.rng.IntN(16))}
+	case lazy(c.life):
+		o.Ops = (o.Ops + 3) / 4 // it does more between two of them
+	}
+	return o
+}
+
+func aimed(o order) string {
+	if o.Aim.Times == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" from write %d of a superblock", o.Aim.Times)
+}
+
+// superblocks are the places of all superblocks of our disk.
+func superblocks() (list []powercut.Span) {
+	label, err := format.PlanLabel(deviceID, diskBytes/format.BlockBytes, 1)
+	if err != nil {
+		panic(err) // constants
+	}
+	for _, slot := range format.SuperPlaces(label.Slice(0)[0]) {
+		for _, at := range slot {
+			list = append(list, powercut.Span{Off: int64(at) * format.BlockBytes, Len: format.SuperBytes})
+		}
+	}
+	return list
 }
 
 // killed: the machine is gone with its disk.
 func (c *campaign) killed(load *child) error {
 	c.sum.killed++
-	return load.kill()
+	if err := load.kill(); err != nil {
+		return err
+	}
+	if status, ok := load.cmd.ProcessState.Sys().(syscall.WaitStatus); ok && status.Signaled() && status.Signal() == syscall.SIGKILL {
+		return nil
+	}
+	return noDisk(load) // it was faster
+}
+
+// noDisk demands that a load that ended by itself said that its disk is gone.
+func noDisk(load *child) error {
+	var exit *exec.ExitError
+	if errors.As(load.err, &exit) && exit.ExitCode() == exitDevice {
+		return nil
+	}
+	return fmt.Errorf("a load without a disk ended so: %v", load.err)
 }
 
 // faced: the machine lives on a little and sees that its disk answers no more. It must say so, and must not have promised
@@ -163,11 +211,7 @@ func (c *campaign) faced(load *child) error {
 	case <-time.After(patience):
 		return errors.Join(fmt.Errorf("the load went on for %v without a disk", patience), load.kill())
 	}
-	var exit *exec.ExitError
-	if errors.As(load.err, &exit) && exit.ExitCode() == exitDevice {
-		return nil
-	}
-	return fmt.Errorf("a load without a disk ended so: %v", load.err)
+	return noDisk(load)
 }
 
 func (c *campaign) note(counts powercut.Counts) {

@@ -1,10 +1,8 @@
 package main
 
 import (
-	"bufio"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"os/signal"
@@ -53,13 +51,21 @@ func serve(r role) error {
 	return media.Close()
 }
 
-// obey takes orders: "cut OPERATIONS SEED" and "counts".
+// order is a line of its standard input; each is answered by the counts.
+type order struct {
+	Cut       bool // else it only asks
+	Aim       powercut.Aim
+	Ops, Seed uint64
+}
+
 func obey(media *powercut.Media, out *speaker, dir string) {
-	lines := bufio.NewScanner(os.Stdin)
-	for lines.Scan() {
-		var n, seed uint64
-		if _, err := fmt.Sscanf(lines.Text(), "cut %d %d", &n, &seed); err == nil {
-			media.CutAfter(n, seed)
+	for lines := json.NewDecoder(os.Stdin); ; {
+		var o order
+		if lines.Decode(&o) != nil {
+			break // the parent is done, or gone
+		}
+		if o.Cut {
+			media.CutAfter(o.Aim, o.Ops, o.Seed)
 		}
 		out.say("counts", media.Counts())
 	}

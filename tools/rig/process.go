@@ -1,6 +1,7 @@
 package rig
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -93,7 +94,7 @@ func (p *process) running() bool {
 
 // kill ends the process at once and waits until it is gone.
 func (p *process) kill() error {
-	if err := p.cmd.Process.Kill(); err != nil && p.running() {
+	if err := p.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) { // it may have ended by itself
 		return err
 	}
 	<-p.ended
