@@ -120,3 +120,15 @@ func TestDocumentsNameWhatExists(t *testing.T) {
 		report(t, Named(filepath.Base(doc), text, files(t)))
 	}
 }
+
+// Every fault has its test by name; that the tests exist is TestDocumentsNameWhatExists.
+func TestEveryFaultHasItsTest(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(root, "docs", "FORMAT.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	report(t, Faults("FORMAT.md", text, files(t)))
+	if n := CountNamed(text); n < 12 {
+		t.Errorf("FORMAT.md names only %d functions", n)
+	}
+}

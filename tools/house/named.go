@@ -55,3 +55,37 @@ func declarations(f *File) map[string]bool {
 	}
 	return names
 }
+
+// faultTests are what the table of faults must name, all of them and nothing else.
+const faultTests = "storage/campaign"
+
+// Faults finds rows of the table of faults in a document that name no test, tests that the table lacks, and a table that is gone.
+func Faults(name string, text []byte, files []*File) []Finding {
+	_, table, there := strings.Cut(string(text), "## Faults\n")
+	if table, _, _ = strings.Cut(table, "\n## "); !there {
+		return []Finding{{name, "there is no table of faults"}}
+	}
+	var found []Finding
+	named := make(map[string]bool)
+	for _, line := range strings.Split(table, "\n") {
+		if !strings.HasPrefix(line, "| ") || strings.HasPrefix(line, "| fault |") {
+			continue
+		}
+		cells := strings.Split(strings.Trim(line, "| "), " | ")
+		test := reference.FindStringSubmatch(cells[len(cells)-1])
+		if len(cells) != 3 || test == nil || !strings.HasPrefix(test[1], faultTests+"/") || !strings.HasPrefix(test[2], "TestFault") {
+			found = append(found, Finding{name, fmt.Sprintf("the row %q must be a fault, a promise and a TestFault… of %s", cells[0], faultTests)})
+			continue
+		}
+		named[test[1]+" "+test[2]] = true
+	}
+	for _, f := range files {
+		for _, decl := range f.AST.Decls {
+			fn, ok := decl.(*ast.FuncDecl)
+			if ok && f.Dir() == faultTests && strings.HasPrefix(fn.Name.Name, "TestFault") && !named[f.Path+" "+fn.Name.Name] {
+				found = append(found, f.at(fn.Pos(), "the table of faults in %s does not name %s", name, fn.Name.Name))
+			}
+		}
+	}
+	return found
+}

@@ -79,3 +79,14 @@ func TestNamedFinds(t *testing.T) {
 		t.Fatalf("counted %d references", n)
 	}
 }
+
+func TestFaultsFinds(t *testing.T) {
+	f := parse(t, "storage/campaign/x_test.go", "package campaign\n\nimport \"testing\"\n\nfunc TestFaultRot(t *testing.T) {}\n\nfunc TestFaultFull(t *testing.T) {}\n")
+	good := "## Faults\n\n| fault | promise | test |\n|---|---|---|\n| rot | an error | `storage/campaign/x_test.go TestFaultRot` |\n"
+	full := "| full | ENOSPC | `storage/campaign/x_test.go TestFaultFull` |\n"
+	expect(t, Faults("A.md", []byte(good+full), []*File{f}))
+	expect(t, Faults("A.md", []byte(good), []*File{f}), "does not name TestFaultFull")
+	expect(t, Faults("A.md", []byte(good+full+"| slow | time | none |\n## Next\n"), []*File{f}), `the row "slow"`)
+	expect(t, Faults("A.md", []byte(good+"\n## Next\n"+full), []*File{f}), "does not name TestFaultFull")
+	expect(t, Faults("A.md", []byte("## Else\n"), []*File{f}), "there is no table")
+}
