@@ -199,7 +199,7 @@ func TestFaultRottenBlock(t *testing.T) {
 		l.finds(t, at)
 		l.mended(t, "victim")
 	}
-	rotten(t, "one rotten block", 40)
+	rotten(t, "one rotten block", 25)
 }
 
 // A write goes to another place: the place meant keeps what it held, and the other one holds what it must not. Promise: a
@@ -226,7 +226,7 @@ func TestFaultMisdirectedWrite(t *testing.T) {
 		l.finds(t, meant, hit)
 		l.mended(t, "meant", "hit")
 	}
-	rotten(t, "writes to elsewhere", 40)
+	rotten(t, "writes to elsewhere", 25)
 }
 
 // A write is acknowledged, a flush too, and nothing has happened. Promise: a read of the block is an error that names the
@@ -249,7 +249,7 @@ func TestFaultLostWrite(t *testing.T) {
 		l.finds(t, at)
 		l.mended(t, "victim")
 	}
-	rotten(t, "lost writes", 40)
+	rotten(t, "lost writes", 25)
 }
 
 // A block cannot be read. Promise: who reads it gets the device's error with the place; everything else is read as ever,
@@ -472,7 +472,7 @@ func shortTransfers(t *testing.T) {
 // no order that depends on it, nothing reported as committed before its flush has come back. (TestSlowReadsKeepTheirBlocks
 // has the reads that last while their blocks are replaced and freed.)
 func TestFaultSlow(t *testing.T) {
-	for seed := range uint64(12) {
+	for seed := range uint64(6) {
 		p := faultPlan(seed)
 		p.txns = 30
 		l := grownLife(t, p)
