@@ -1,11 +1,6 @@
 package storage
 
-import (
-	"bytes"
-	"sort"
-
-	"basalt/storage/format"
-)
+import "basalt/storage/format"
 
 // ObjectInfo is what Stat says of an object.
 type ObjectInfo struct {
@@ -235,56 +230,6 @@ func (tx *Tx) Remove(c Coll, obj []byte) error {
 	}
 	tx.key = format.AppendOnodeKey(tx.key[:0], uint16(c), obj)
 	return tx.put(tx.key, nil, itemDel, 0)
-}
-
-// GetAttr is an attribute of an object, lent until the closure returns.
-func (tx *Tx) GetAttr(c Coll, obj, name []byte) ([]byte, error) {
-	o, err := tx.onodeOf(c, obj)
-	if err != nil {
-		return nil, err
-	}
-	if i, ok := findAttr(o.Attrs, name); ok {
-		return o.Attrs[i].Val, nil
-	}
-	return nil, ErrNotFound
-}
-
-// SetAttr sets an attribute of an object, which comes into being as needed. A nil val removes the attribute.
-func (tx *Tx) SetAttr(c Coll, obj, name, val []byte) error {
-	if err := tx.writable(c); err != nil {
-		return err
-	}
-	if len(name) == 0 || len(name) > format.AttrNameBytesMax {
-		return ErrInvalid
-	}
-	o, err := tx.onodeFor(c, obj)
-	if err != nil {
-		return err
-	}
-	i, ok := findAttr(o.Attrs, name)
-	op := format.Op{Kind: format.OpSetAttr, Coll: uint16(c), Name: obj, Key: name, Val: val}
-	switch {
-	case val == nil && !ok:
-		return ErrNotFound
-	case val == nil:
-		op.Kind = format.OpDeleteAttr
-		o.Attrs = append(o.Attrs[:i:i], o.Attrs[i+1:]...)
-	case ok:
-		o.Attrs[i].Val = val
-	case len(o.Attrs) == format.AttrsMax:
-		return ErrTooLarge
-	default:
-		o.Attrs = append(o.Attrs[:i:i], append([]format.Attr{{Name: name, Val: val}}, o.Attrs[i:]...)...)
-	}
-	if err := tx.log(&op); err != nil {
-		return err
-	}
-	return tx.setOnode(c, obj, &o)
-}
-
-func findAttr(attrs []format.Attr, name []byte) (int, bool) {
-	i := sort.Search(len(attrs), func(i int) bool { return bytes.Compare(attrs[i].Name, name) >= 0 })
-	return i, i < len(attrs) && bytes.Equal(attrs[i].Name, name)
 }
 
 // blocksUp is n bytes in blocks, rounded up.
