@@ -1,6 +1,10 @@
 package storage
 
-import "basalt/storage/format"
+import (
+	"bytes"
+
+	"basalt/storage/format"
+)
 
 // ObjectInfo is what Stat says of an object.
 type ObjectInfo struct {
@@ -53,19 +57,41 @@ func (tx *Tx) Stat(c Coll, obj []byte) (ObjectInfo, error) {
 	return ObjectInfo{Size: o.Size, Blocks: o.Blocks, Version: o.Version}, err
 }
 
+// Create makes an empty object, and fails with ErrExists if there is one of that name.
+func (tx *Tx) Create(c Coll, obj []byte) error {
+	if err := tx.writable(c); err != nil {
+		return err
+	}
+	switch _, err := tx.onodeOf(c, obj); err {
+	case ErrNotFound:
+		return tx.Truncate(c, obj, 0)
+	case nil:
+		return ErrExists
+	default:
+		return err
+	}
+}
+
+// Expect fails with a *VersionError unless the object has that version now, after what this transaction has done to it; 0: unless there is no
+// such object. A version that was read before its transaction was committed may be another one's after a power loss.
+func (tx *Tx) Expect(c Coll, obj []byte, version uint64) error {
+	o, err := tx.onodeFor(c, obj)
+	if err == nil && o.Version != version {
+		err = &VersionError{Coll: c, Object: bytes.Clone(obj), Want: version, Got: o.Version}
+	}
+	return err
+}
+
 // wholeFrom: a partial block whose other bytes are known to be zero is written as a whole block from this length on; below it rides in the
 // journal, where a record of a few hundred bytes costs less than a block.
 const wholeFrom = 1024
 
-// Write puts data at off. The object comes into being, and grows, as needed. data is borrowed until Update returns.
+// Write puts data at off. The object comes into being, and grows, as needed; no data changes nothing. data is borrowed until Update returns.
 func (tx *Tx) Write(c Coll, obj []byte, off uint64, data []byte) error {
 	if err := tx.writable(c); err != nil {
 		return err
 	}
-	if off > ObjectBytesMax-uint64(len(data)) {
-		return ErrInvalid
-	}
-	if len(data) > tx.s.opt.TxnDataMax {
+	if len(data) > tx.s.opt.TxnDataMax || off > ObjectBytesMax-uint64(len(data)) {
 		return ErrTooLarge
 	}
 	if len(data) == 0 {
@@ -117,6 +143,18 @@ func (tx *Tx) Write(c Coll, obj []byte, off uint64, data []byte) error {
 	return tx.setOnode(c, obj, &o)
 }
 
+// Append writes data behind the end of the object, which comes into being as needed, and tells where that was.
+func (tx *Tx) Append(c Coll, obj, data []byte) (off uint64, err error) {
+	if err := tx.writable(c); err != nil {
+		return 0, err
+	}
+	o, err := tx.onodeFor(c, obj)
+	if err != nil {
+		return 0, err
+	}
+	return o.Size, tx.Write(c, obj, o.Size, data)
+}
+
 // writeWhole decides whether n bytes at off, which are less than a block, become a whole one: if the rest of the block is known to be zero.
 func (tx *Tx) writeWhole(c Coll, obj []byte, o *format.Onode, off uint64, n int) (bool, error) {
 	if n < wholeFrom {
@@ -146,7 +184,7 @@ func (tx *Tx) Truncate(c Coll, obj []byte, size uint64) error {
 		return err
 	}
 	if size > ObjectBytesMax {
-		return ErrInvalid
+		return ErrTooLarge
 	}
 	o, err := tx.onodeFor(c, obj)
 	if err != nil {
@@ -210,6 +248,32 @@ func (tx *Tx) Punch(c Coll, obj []byte, off, n uint64) error {
 		}
 	}
 	return tx.setOnode(c, obj, &o)
+}
+
+// Zero makes n bytes at off read as zero, without blocks where it can. The object comes into being, and grows, as needed.
+func (tx *Tx) Zero(c Coll, obj []byte, off, n uint64) error {
+	if err := tx.writable(c); err != nil {
+		return err
+	}
+	if n > ObjectBytesMax || off > ObjectBytesMax-n {
+		return ErrTooLarge
+	}
+	if n == 0 {
+		return nil
+	}
+	o, err := tx.onodeFor(c, obj)
+	if err != nil {
+		return err
+	}
+	if off < o.Size {
+		if err := tx.Punch(c, obj, off, n); err != nil {
+			return err
+		}
+	}
+	if off+n > o.Size {
+		return tx.Truncate(c, obj, off+n)
+	}
+	return nil
 }
 
 // Remove deletes an object with everything it has.

@@ -104,3 +104,123 @@ func TestAttributeTooLong(t *testing.T) {
 		t.Fatalf("%d attributes", len(got))
 	}
 }
+
+func (b *bench) stat(obj string) (info ObjectInfo, err error) {
+	err = b.w.Do(b.r, func(f *engine.Fiber) error {
+		return b.s.View(f, func(tx *Tx) (err error) {
+			info, err = tx.Stat(1, []byte(obj))
+			return err
+		})
+	})
+	return info, err
+}
+
+// read is up to n bytes of an object.
+func (b *bench) read(obj string, off uint64, n int) []byte {
+	b.t.Helper()
+	p := bytes.Repeat([]byte{0xaa}, n)
+	b.do(func(f *engine.Fiber) (err error) {
+		n, err = b.s.Read(f, 1, []byte(obj), off, p)
+		return err
+	})
+	return p[:n]
+}
+
+func TestCreateIsExclusive(t *testing.T) {
+	b := newShelf(t, 11)
+	obj := []byte("o")
+	seq := b.update(func(tx *Tx) error { return tx.Create(1, obj) })
+	if info, err := b.stat("o"); err != nil || info != (ObjectInfo{Version: uint64(seq)}) {
+		t.Fatalf("%+v, %v", info, err)
+	}
+	err := b.fails(func(tx *Tx) error { return errors.Join(tx.Put(1, []byte("k"), obj), tx.Create(1, obj)) })
+	if !errors.Is(err, ErrExists) {
+		t.Fatal(err)
+	}
+	b.update(func(tx *Tx) error { return errors.Join(tx.Remove(1, obj), tx.Create(1, obj)) })
+	b.commit(b.s.Applied())
+	c := newBench(t, 12, b.disk.AfterPowerLoss(), 0)
+	c.mount()
+	if info, err := c.stat("o"); err != nil || info != (ObjectInfo{Version: uint64(seq) + 1}) {
+		t.Fatalf("after a replay: %+v, %v", info, err)
+	}
+	if err := c.fails(func(tx *Tx) error { return tx.Create(2, obj) }); !errors.Is(err, ErrNotFound) {
+		t.Fatalf("no collection: %v", err)
+	}
+}
+
+// Two writers who read the same version: one of them is told.
+func TestExpectVersion(t *testing.T) {
+	b := newShelf(t, 13)
+	obj := []byte("o")
+	write := func(version uint64, what string) func(tx *Tx) error {
+		return func(tx *Tx) error {
+			if err := tx.Expect(1, obj, version); err != nil {
+				return err
+			}
+			return tx.Write(1, obj, 0, []byte(what))
+		}
+	}
+	first := uint64(b.update(write(0, "first")))
+	var bad *VersionError
+	if err := b.fails(write(0, "again")); !errors.As(err, &bad) || bad.Want != 0 || bad.Got != first || bad.Coll != 1 || string(bad.Object) != "o" {
+		t.Fatalf("%v", err)
+	}
+	b.update(func(tx *Tx) error { return tx.Put(1, []byte("k"), obj) }) // another transaction, not on the object
+	second := uint64(b.update(write(first, "second")))
+	if err := b.fails(write(first, "third")); !errors.As(err, &bad) || bad.Got != second {
+		t.Fatalf("%v", err)
+	}
+	if got := b.read("o", 0, 10); string(got) != "second" {
+		t.Fatalf("%q", got)
+	}
+	third := uint64(b.update(func(tx *Tx) error {
+		return errors.Join(tx.SetAttr(1, obj, []byte("a"), nil), tx.Expect(1, obj, uint64(tx.NextSeq())), tx.Punch(1, obj, 0, 1))
+	}))
+	b.commit(Seq(third))
+	c := newBench(t, 14, b.disk.AfterPowerLoss(), 0)
+	c.mount()
+	c.update(func(tx *Tx) error {
+		return errors.Join(tx.Expect(1, obj, third), tx.Remove(1, obj), tx.Expect(1, obj, 0))
+	})
+}
+
+func TestAppendAndZero(t *testing.T) {
+	b := newShelf(t, 15)
+	obj := []byte("o")
+	var want []byte
+	for i, n := range []int{100, 3000, 4096, 1, 9000, 0, 5000} {
+		data := bytes.Repeat([]byte{byte(i + 1)}, n)
+		b.update(func(tx *Tx) error {
+			off, err := tx.Append(1, obj, data)
+			if err == nil && off != uint64(len(want)) {
+				err = fmt.Errorf("append at %d, want %d", off, len(want))
+			}
+			return err
+		})
+		want = append(want, data...)
+	}
+	zero := func(off, n int) {
+		b.update(func(tx *Tx) error { return tx.Zero(1, obj, uint64(off), uint64(n)) })
+		want = append(want, make([]byte, max(0, off+n-len(want)))...)
+		clear(want[off : off+n])
+	}
+	zero(50, 100)                  // inside a block
+	zero(4000, 9000)               // over several
+	zero(len(want)-3000, 6000)     // over the end
+	zero(len(want)+5000, 3)        // behind the end
+	zero(len(want)&^4095, 8192+10) // from a block's start
+	for range 2 {
+		if got := b.read("o", 0, len(want)+100); !bytes.Equal(got, want) {
+			t.Fatalf("%d bytes, want %d", len(got), len(want))
+		}
+		b.commit(b.s.Applied())
+		b = newBench(t, 16, b.disk.AfterPowerLoss(), 0)
+		b.fsck()
+		b.mount()
+	}
+	b.update(func(tx *Tx) error { return tx.Zero(1, []byte("new"), 7, 1<<30) })
+	if info, err := b.stat("new"); err != nil || info.Size != 1<<30+7 || info.Blocks != 0 {
+		t.Fatalf("%+v, %v", info, err)
+	}
+}
