@@ -224,3 +224,73 @@ func TestAppendAndZero(t *testing.T) {
 		t.Fatalf("%+v, %v", info, err)
 	}
 }
+
+// An object of 1 TiB with a few blocks of data: it is written at its very end, read around it, cut, and grows no further.
+func TestTebibyteSparse(t *testing.T) {
+	for _, exact := range []int{1, 1024} {
+		b := newBench(t, 17, nil, 8<<20)
+		b.opt.ExactBlocksMax = exact
+		b.format()
+		b.mount()
+		b.update(func(tx *Tx) error { return tx.CreateCollection(1) })
+		obj, end := []byte("o"), uint64(ObjectBytesMax)
+		tail := bytes.Repeat([]byte("tail"), 2500) // 10000 bytes
+		b.update(func(tx *Tx) error {
+			return errors.Join(tx.Write(1, obj, 0, tail), tx.Write(1, obj, end/2+5, tail), tx.Write(1, obj, end-10000, tail))
+		})
+		check := func() {
+			t.Helper()
+			if info, err := b.stat("o"); err != nil || info.Size != end || info.Blocks != 9 {
+				t.Fatalf("%+v, %v", info, err)
+			}
+			if got := b.read("o", end-20000, 30000); !bytes.Equal(got, append(make([]byte, 10000), tail...)) {
+				t.Fatalf("%d bytes around the end", len(got))
+			}
+			if got := b.read("o", end/2-5, 10020); !bytes.Equal(got, append(append(make([]byte, 10), tail...), make([]byte, 10)...)) {
+				t.Fatal("the middle differs")
+			}
+			if got := append(b.read("o", end, 10), b.read("o", 1<<63, 10)...); len(got) != 0 {
+				t.Fatalf("%d bytes behind the end", len(got))
+			}
+			b.do(func(f *engine.Fiber) error {
+				data, err := b.s.SeekData(f, 1, obj, 1<<20)
+				hole, err2 := b.s.SeekHole(f, 1, obj, end-10000)
+				if data != (end/2+5)&^4095 || hole != end {
+					return fmt.Errorf("data at %d, hole at %d: %w", data, hole, errors.Join(err, err2))
+				}
+				return nil
+			})
+		}
+		check()
+		for what, fn := range map[string]func(tx *Tx) error{
+			"write":       func(tx *Tx) error { return tx.Write(1, obj, end, []byte("x")) },
+			"write over":  func(tx *Tx) error { return tx.Write(1, obj, end-1, []byte("xy")) },
+			"write far":   func(tx *Tx) error { return tx.Write(1, obj, 1<<64-1, []byte("xy")) },
+			"append":      func(tx *Tx) error { _, err := tx.Append(1, obj, []byte("x")); return err },
+			"truncate":    func(tx *Tx) error { return tx.Truncate(1, obj, end+1) },
+			"zero":        func(tx *Tx) error { return tx.Zero(1, obj, end-1, 2) },
+			"zero far":    func(tx *Tx) error { return tx.Zero(1, obj, 1<<64-1, 1<<64-1) },
+			"new":         func(tx *Tx) error { return tx.Truncate(1, []byte("p"), 1<<64-1) },
+			"write a new": func(tx *Tx) error { return tx.Write(1, []byte("p"), end, []byte("x")) },
+		} {
+			if err := b.fails(fn); !errors.Is(err, ErrTooLarge) {
+				t.Errorf("%s: %v", what, err)
+			}
+		}
+		b.commit(b.s.Applied())
+		b = newBench(t, 18, b.disk.AfterPowerLoss(), 0)
+		b.opt.ExactBlocksMax = exact
+		b.fsck()
+		b.mount()
+		check()
+		b.update(func(tx *Tx) error { return tx.Punch(1, obj, 4096, 1<<64-4097) })
+		if got := b.read("o", end-20000, 30000); !bytes.Equal(got, make([]byte, 20000)) {
+			t.Fatalf("%d bytes after a punch, or not zero", len(got))
+		}
+		b.update(func(tx *Tx) error { return tx.Truncate(1, obj, 6000) })
+		b.unmount()
+		if rep := b.fsck(); rep.DataBlocks != 1 {
+			t.Fatalf("%d blocks are left of the object", rep.DataBlocks)
+		}
+	}
+}
