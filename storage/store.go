@@ -21,8 +21,8 @@
 // device that loses what a flush acknowledged, but it says so: by a CorruptError on the read, by a RotError on the mount. After a failed
 // write or flush it serves reads only.
 //
-// Read store.go first, then object.go, attr.go, list.go and kv.go (what a transaction can do), tx.go (how a closure becomes one), commit.go (how it becomes durable), checkpoint.go (how it leaves
-// the journal) and mount.go.
+// Read store.go first, then object.go, attr.go, list.go and kv.go (what a transaction can do), tx.go (how a closure becomes one), commit.go
+// (how it becomes durable), checkpoint.go (how it leaves the journal) and mount.go.
 package storage
 
 import (
