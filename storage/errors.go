@@ -14,7 +14,7 @@ var (
 	// ErrNotFound: no such key, object, attribute or collection.
 	ErrNotFound = errors.New("storage: not found")
 
-	// ErrExists: the collection is there already.
+	// ErrExists: the collection or the object is there already.
 	ErrExists = errors.New("storage: exists")
 
 	// ErrFull: no space for this transaction, and no checkpoint can make some. Transactions that only remove are still admitted.
@@ -23,7 +23,7 @@ var (
 	// ErrReadOnly: mounted so, or a flush or a write failed since; reads still work, nothing more is promised to be durable.
 	ErrReadOnly = errors.New("storage: read-only")
 
-	// ErrTooLarge: a key, a value or a transaction above its limit (limits.go).
+	// ErrTooLarge: a key, a value, an object or a transaction above its limit (limits.go).
 	ErrTooLarge = errors.New("storage: above a limit of the store")
 
 	// ErrInvalid: an argument that no state of the store could make right.
@@ -35,6 +35,18 @@ var (
 	// ErrBusy: no memory of the arena is left for this transaction, even after everything in flight was written.
 	ErrBusy = errors.New("storage: out of arena memory")
 )
+
+// VersionError: an object is not at the version that a transaction expects of it. Nothing of the transaction was done; whoever sent it reads
+// the object again.
+type VersionError struct {
+	Coll      Coll
+	Object    []byte
+	Want, Got uint64 // 0: no such object
+}
+
+func (e *VersionError) Error() string {
+	return fmt.Sprintf("storage: object %x of collection %d has version %d, expected is %d", e.Object, e.Coll, e.Got, e.Want)
+}
 
 // RotError: the disk lost what it had acknowledged as durable. Mount refuses; fsck explains.
 type RotError struct {

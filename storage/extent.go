@@ -6,7 +6,7 @@ import (
 )
 
 // blockOffMax is behind the last block of any object.
-const blockOffMax = ObjectBytesMax / format.BlockBytes
+const blockOffMax = format.ObjectBlocksMax
 
 // extentPiece is an extent of an object as a view has it. The checksums alias what the view lends.
 type extentPiece struct {

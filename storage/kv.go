@@ -85,12 +85,8 @@ func userRange(dstLo, dstHi []byte, c Coll, lo, hi []byte) (tlo, thi []byte) {
 // Scan calls fn for the user keys in [lo, hi), in order, until fn says false or limit keys were met (limit ≤ 0: all). An empty hi is the end
 // of the collection. Key and value are lent until fn returns. fn may change the store.
 func (tx *Tx) Scan(c Coll, lo, hi []byte, limit int, fn func(key, val []byte) bool) error {
-	if tx.scanning == len(tx.scans) {
-		tx.scans = append(tx.scans, &viewCursor{})
-	}
-	cur := tx.scans[tx.scanning]
-	tx.scanning++
-	defer func() { tx.scanning-- }()
+	cur := tx.pushCursor()
+	defer tx.popCursor()
 	cur.lo, cur.end = userRange(cur.lo[:0], cur.end[:0], c, lo, hi)
 	miss := cur.open(tx.v, cur.lo, cur.end)
 	for n := 0; miss.None() && cur.valid; miss = cur.next() {

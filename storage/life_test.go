@@ -34,7 +34,7 @@ func (b *bench) reboot(seed uint64) *bench {
 // A sparse object with blocks at both ends of a tebibyte: truncated, punched and removed in one step each, whether its blocks are still in
 // the delta or in the tree, and every block comes back.
 func TestSparseTebibyte(t *testing.T) {
-	const fifth = 1 << 40 / 5 / blockSize * blockSize
+	const fifth = (ObjectBytesMax - 3*blockSize) / 5 / blockSize * blockSize
 	for _, inTree := range []bool{false, true} {
 		b := newBench(t, 11, nil, 8<<20)
 		b.opt.ExactBlocksMax = 2

@@ -19,8 +19,8 @@ const (
 	// ValueMax bounds a value; above 1 KiB it lives out of line.
 	ValueMax = format.ValueBytesMax
 
-	// ObjectBytesMax: block offsets are 8 bytes, sizes must not overflow when rounded up.
-	ObjectBytesMax = 1 << 62
+	// ObjectBytesMax bounds an object: 1 TiB, however little of it is data. What reaches behind is refused with ErrTooLarge.
+	ObjectBytesMax = format.ObjectBytesMax
 
 	groupsInFlightMax = 2
 )

@@ -2,7 +2,6 @@ package storage
 
 import (
 	"bytes"
-	"sort"
 
 	"basalt/storage/format"
 )
@@ -58,19 +57,41 @@ func (tx *Tx) Stat(c Coll, obj []byte) (ObjectInfo, error) {
 	return ObjectInfo{Size: o.Size, Blocks: o.Blocks, Version: o.Version}, err
 }
 
+// Create makes an empty object, and fails with ErrExists if there is one of that name.
+func (tx *Tx) Create(c Coll, obj []byte) error {
+	if err := tx.writable(c); err != nil {
+		return err
+	}
+	switch _, err := tx.onodeOf(c, obj); err {
+	case ErrNotFound:
+		return tx.Truncate(c, obj, 0)
+	case nil:
+		return ErrExists
+	default:
+		return err
+	}
+}
+
+// Expect fails with a *VersionError unless the object has that version now, after what this transaction has done to it; 0: unless there is no
+// such object. A version that was read before its transaction was committed may be another one's after a power loss.
+func (tx *Tx) Expect(c Coll, obj []byte, version uint64) error {
+	o, err := tx.onodeFor(c, obj)
+	if err == nil && o.Version != version {
+		err = &VersionError{Coll: c, Object: bytes.Clone(obj), Want: version, Got: o.Version}
+	}
+	return err
+}
+
 // wholeFrom: a partial block whose other bytes are known to be zero is written as a whole block from this length on; below it rides in the
 // journal, where a record of a few hundred bytes costs less than a block.
 const wholeFrom = 1024
 
-// Write puts data at off. The object comes into being, and grows, as needed. data is borrowed until Update returns.
+// Write puts data at off. The object comes into being, and grows, as needed; no data changes nothing. data is borrowed until Update returns.
 func (tx *Tx) Write(c Coll, obj []byte, off uint64, data []byte) error {
 	if err := tx.writable(c); err != nil {
 		return err
 	}
-	if off > ObjectBytesMax-uint64(len(data)) {
-		return ErrInvalid
-	}
-	if len(data) > tx.s.opt.TxnDataMax {
+	if len(data) > tx.s.opt.TxnDataMax || off > ObjectBytesMax-uint64(len(data)) {
 		return ErrTooLarge
 	}
 	if len(data) == 0 {
@@ -122,6 +143,18 @@ func (tx *Tx) Write(c Coll, obj []byte, off uint64, data []byte) error {
 	return tx.setOnode(c, obj, &o)
 }
 
+// Append writes data behind the end of the object, which comes into being as needed, and tells where that was.
+func (tx *Tx) Append(c Coll, obj, data []byte) (off uint64, err error) {
+	if err := tx.writable(c); err != nil {
+		return 0, err
+	}
+	o, err := tx.onodeFor(c, obj)
+	if err != nil {
+		return 0, err
+	}
+	return o.Size, tx.Write(c, obj, o.Size, data)
+}
+
 // writeWhole decides whether n bytes at off, which are less than a block, become a whole one: if the rest of the block is known to be zero.
 func (tx *Tx) writeWhole(c Coll, obj []byte, o *format.Onode, off uint64, n int) (bool, error) {
 	if n < wholeFrom {
@@ -151,7 +184,7 @@ func (tx *Tx) Truncate(c Coll, obj []byte, size uint64) error {
 		return err
 	}
 	if size > ObjectBytesMax {
-		return ErrInvalid
+		return ErrTooLarge
 	}
 	o, err := tx.onodeFor(c, obj)
 	if err != nil {
@@ -217,6 +250,32 @@ func (tx *Tx) Punch(c Coll, obj []byte, off, n uint64) error {
 	return tx.setOnode(c, obj, &o)
 }
 
+// Zero makes n bytes at off read as zero, without blocks where it can. The object comes into being, and grows, as needed.
+func (tx *Tx) Zero(c Coll, obj []byte, off, n uint64) error {
+	if err := tx.writable(c); err != nil {
+		return err
+	}
+	if n > ObjectBytesMax || off > ObjectBytesMax-n {
+		return ErrTooLarge
+	}
+	if n == 0 {
+		return nil
+	}
+	o, err := tx.onodeFor(c, obj)
+	if err != nil {
+		return err
+	}
+	if off < o.Size {
+		if err := tx.Punch(c, obj, off, n); err != nil {
+			return err
+		}
+	}
+	if off+n > o.Size {
+		return tx.Truncate(c, obj, off+n)
+	}
+	return nil
+}
+
 // Remove deletes an object with everything it has.
 func (tx *Tx) Remove(c Coll, obj []byte) error {
 	if err := tx.writable(c); err != nil {
@@ -235,56 +294,6 @@ func (tx *Tx) Remove(c Coll, obj []byte) error {
 	}
 	tx.key = format.AppendOnodeKey(tx.key[:0], uint16(c), obj)
 	return tx.put(tx.key, nil, itemDel, 0)
-}
-
-// GetAttr is an attribute of an object, lent until the closure returns.
-func (tx *Tx) GetAttr(c Coll, obj, name []byte) ([]byte, error) {
-	o, err := tx.onodeOf(c, obj)
-	if err != nil {
-		return nil, err
-	}
-	if i, ok := findAttr(o.Attrs, name); ok {
-		return o.Attrs[i].Val, nil
-	}
-	return nil, ErrNotFound
-}
-
-// SetAttr sets an attribute of an object, which comes into being as needed. A nil val removes the attribute.
-func (tx *Tx) SetAttr(c Coll, obj, name, val []byte) error {
-	if err := tx.writable(c); err != nil {
-		return err
-	}
-	if len(name) == 0 || len(name) > format.AttrNameBytesMax {
-		return ErrInvalid
-	}
-	o, err := tx.onodeFor(c, obj)
-	if err != nil {
-		return err
-	}
-	i, ok := findAttr(o.Attrs, name)
-	op := format.Op{Kind: format.OpSetAttr, Coll: uint16(c), Name: obj, Key: name, Val: val}
-	switch {
-	case val == nil && !ok:
-		return ErrNotFound
-	case val == nil:
-		op.Kind = format.OpDeleteAttr
-		o.Attrs = append(o.Attrs[:i:i], o.Attrs[i+1:]...)
-	case ok:
-		o.Attrs[i].Val = val
-	case len(o.Attrs) == format.AttrsMax:
-		return ErrTooLarge
-	default:
-		o.Attrs = append(o.Attrs[:i:i], append([]format.Attr{{Name: name, Val: val}}, o.Attrs[i:]...)...)
-	}
-	if err := tx.log(&op); err != nil {
-		return err
-	}
-	return tx.setOnode(c, obj, &o)
-}
-
-func findAttr(attrs []format.Attr, name []byte) (int, bool) {
-	i := sort.Search(len(attrs), func(i int) bool { return bytes.Compare(attrs[i].Name, name) >= 0 })
-	return i, i < len(attrs) && bytes.Equal(attrs[i].Name, name)
 }
 
 // blocksUp is n bytes in blocks, rounded up.

@@ -236,7 +236,7 @@ func (tx *Tx) replayOp(op *format.Op) error {
 	case format.OpSetAttr:
 		return tx.SetAttr(c, op.Name, op.Key, op.Val)
 	case format.OpDeleteAttr:
-		return tx.SetAttr(c, op.Name, op.Key, nil)
+		return tx.RemoveAttr(c, op.Name, op.Key)
 	case format.OpCreateCollection:
 		return tx.CreateCollection(c)
 	case format.OpDeleteCollection:

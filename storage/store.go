@@ -4,6 +4,10 @@
 // A Store belongs to the shard's reactor; every method runs on its thread, and nothing in it is locked. What takes a *engine.Fiber may
 // suspend it; what a closure given to Update or View does never suspends.
 //
+// What a caller does: View reads and Update changes, through a Tx that its closure gets; a transaction may touch any number of objects, keys
+// and collections. Update answers when it is applied. Who must know that it survives a power loss awaits Commit with the number that Update gave;
+// each caller chooses, each time. Read and a Snapshot are for what would be too much for one turn.
+//
 // Invariants:
 //   - The state is the tree that the durable superblock names, under the frozen delta, under the active one. The journal holds every
 //     committed transaction that the tree does not have.
@@ -17,8 +21,8 @@
 // device that loses what a flush acknowledged, but it says so: by a CorruptError on the read, by a RotError on the mount. After a failed
 // write or flush it serves reads only.
 //
-// Read store.go first, then tx.go (how a closure becomes a transaction), commit.go (how it becomes durable), checkpoint.go (how it leaves
-// the journal) and mount.go.
+// Read store.go first, then object.go, attr.go, list.go and kv.go (what a transaction can do), tx.go (how a closure becomes one), commit.go
+// (how it becomes durable), checkpoint.go (how it leaves the journal) and mount.go.
 package storage
 
 import (

@@ -236,6 +236,47 @@ func TestSmallCache(t *testing.T) {
 	}
 }
 
+// TestSmallCacheOfValues: the same for values out of line, the leaf of the last one being cached and pinned by nobody. (In a cache full of pinned
+// values, that leaf went for its value and the value for the leaf, until the load gave up.)
+func TestSmallCacheOfValues(t *testing.T) {
+	const n = 300
+	r, done := filled(t, rigOptions{blocks: 4000, nodeBytes: 4096, inlineMax: 100}, n, 3000)
+	defer done()
+	for r.tree.cache.evict() {
+	}
+	var pins Pins
+	get := func(i int) {
+		for {
+			val, _, miss := r.tree.Get(r.root, []byte(fmt.Sprintf("%06d", i)))
+			if miss.None() && len(val) == 3000 {
+				return
+			}
+			if err := r.tree.Load(nil, miss, &pins); err != nil {
+				t.Fatalf("value %d: %v", i, err)
+			}
+		}
+	}
+	for i := range 2 * cacheNodesMin {
+		get(i)
+	}
+	c := r.tree.Cursor(r.root)
+	for miss := c.Seek([]byte("000299")); !miss.None(); miss = c.Seek([]byte("000299")) {
+		if err := r.tree.Load(nil, miss, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	get(n - 1)
+	for i := range 2 * cacheNodesMin { // and all of them are there at once
+		if _, _, miss := r.tree.Get(r.root, []byte(fmt.Sprintf("%06d", i))); !miss.None() {
+			t.Fatalf("value %d is gone: %v", i, miss)
+		}
+	}
+	r.tree.Release(&pins)
+	if s := r.tree.Stats(); s.PinnedBytes != 0 || s.CacheBytes > r.tree.cache.limit {
+		t.Errorf("after the release: %+v", s)
+	}
+}
+
 // TestStaleFrames: a block that is written anew is never served from the frame of what stood there before, pinned or not.
 func TestStaleFrames(t *testing.T) {
 	r, done := filled(t, rigOptions{blocks: 60, nodeBytes: 4096, entriesMax: 4, inlineMax: 10, cache: 1 << 20}, 6, 12)

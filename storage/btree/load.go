@@ -17,20 +17,33 @@ type Pins struct{ frames []int32 }
 
 // Release ends what Load pinned, brings the cache back to its limit, and makes p usable again. It ends the loan of values.
 func (t *Tree) Release(p *Pins) {
+	t.unpin(p)
+	t.cache.room(0)
+}
+
+func (t *Tree) unpin(p *Pins) {
 	for _, i := range p.frames {
 		t.cache.unpin(i)
 	}
 	p.frames = p.frames[:0]
-	t.cache.room(0)
 }
 
 // Load reads and verifies what a Get or a Cursor missed. With pins it stays cached until t.Release(pins).
 func (t *Tree) Load(f *engine.Fiber, m Miss, pins *Pins) error {
-	if m.None() {
+	switch {
+	case m.None():
 		return nil
+	case m.kind == frameNode:
+		return t.load(f, m, pins, nil)
 	}
+	var leaf Pins        // a value's leaf stays while it comes: in a cache full of pins each would push the other out
+	defer t.unpin(&leaf) // and evicts nothing: without pins, what was loaded would be next
+	return t.load(f, m, pins, &leaf)
+}
+
+func (t *Tree) load(f *engine.Fiber, m Miss, pins, leaf *Pins) error {
 	for range loadTriesMax {
-		i, cell, err := t.frameOf(f, m)
+		i, cell, err := t.frameOf(f, m, leaf)
 		if err != nil {
 			return err
 		}
@@ -49,14 +62,14 @@ func (t *Tree) Load(f *engine.Fiber, m Miss, pins *Pins) error {
 }
 
 // frameOf is the frame that was missed, if it is there by now. Of a value it also finds out, from its leaf, which pieces it
-// is made of; the leaf may have to be loaded again for that.
-func (t *Tree) frameOf(f *engine.Fiber, m Miss) (i int32, cell format.ValueCell, err error) {
+// is made of, and pins that; the leaf may have to be loaded again.
+func (t *Tree) frameOf(f *engine.Fiber, m Miss, leaf *Pins) (i int32, cell format.ValueCell, err error) {
 	if m.kind == frameNode {
 		return t.cache.find(m.node.Block, m.node.Epoch, m.node.Crc, frameNode), nil, nil
 	}
 	n := t.cache.node(m.node)
-	if n == nil {
-		if err := t.Load(f, missNode(m.node, 0), nil); err != nil {
+	if n == nil || len(leaf.frames) == 0 {
+		if err := t.load(f, missNode(m.node, 0), leaf, nil); err != nil {
 			return -1, nil, err
 		}
 		if n = t.cache.node(m.node); n == nil {

@@ -325,6 +325,9 @@ func (l *life) compare(f *engine.Fiber, seq uint64) error {
 		if err := l.s.View(f, func(tx *storage.Tx) error { return checkScan(tx, l.m, c, "", "", seq) }); err != nil {
 			return fmt.Errorf("at transaction %d: %w", seq, err)
 		}
+		if err := l.s.View(f, func(tx *storage.Tx) error { return checkList(tx, l.m, c, "", 0, seq) }); err != nil {
+			return fmt.Errorf("at transaction %d: %w", seq, err)
+		}
 	}
 	for _, n := range l.m.objects.names {
 		if err := l.compareObject(f, int(n[0]), n[1:], seq); err != nil {

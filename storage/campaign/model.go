@@ -165,6 +165,27 @@ func (m *model) object(c int, name string, seq uint64) (*object, bool) {
 	return m.objects.at(m.objects.byName[path(c, name)], seq)
 }
 
+// version is the number of the last transaction up to seq that changed an object; 0: there is none.
+func (m *model) version(c int, name string, seq uint64) uint64 {
+	h := m.objects.byName[path(c, name)]
+	if _, ok := m.objects.at(h, seq); !ok {
+		return 0
+	}
+	i := sort.Search(len(h.versions), func(i int) bool { return h.versions[i].seq > seq })
+	return h.versions[i-1].seq
+}
+
+// list names the objects of a collection after transaction seq, in the order of a listing.
+func (m *model) list(c int, seq uint64) (names []string) {
+	for i := sort.SearchStrings(m.objects.names, path(c, "")); i < len(m.objects.names) && int(m.objects.names[i][0]) == c; i++ {
+		if n := m.objects.names[i]; m.version(c, n[1:], seq) != 0 {
+			names = append(names, n[1:])
+		}
+	}
+	sort.SliceStable(names, func(i, j int) bool { return len(names[i]) < len(names[j]) })
+	return names
+}
+
 // change makes the next version of an object from its current one (an empty one if there is none).
 func (m *model) change(c int, name string, fn func(o *object)) {
 	h := m.objects.of(path(c, name))
@@ -258,6 +279,16 @@ func (o *object) setAttr(name, val string) {
 	attrs := append([]attr(nil), o.attrs[:i]...)
 	attrs = append(attrs, attr{name, val})
 	o.attrs = append(attrs, o.attrs[i:]...)
+}
+
+func (o *object) removeAttr(name string) bool {
+	for i := range o.attrs {
+		if o.attrs[i].name == name {
+			o.attrs = append(append([]attr(nil), o.attrs[:i]...), o.attrs[i+1:]...)
+			return true
+		}
+	}
+	return false
 }
 
 // differs compares the object with bytes that were read from offset off; -1: equal.

@@ -40,12 +40,17 @@ const (
 	bulk     // many keys at once
 	patch    // a few bytes of an object
 	recreate // delete a collection and make it again
+	appendTo // behind the end
+	zeroOut  // zeros in place of data, perhaps behind the end
+	create   // exclusively: of an object that exists it must fail
+	delAttr
+	list // a page of a collection's objects, and the version of one
 	kinds
 )
 
 // weights of a mixed workload. A life multiplies each by 0, 1 or 4 (swarm): some lives never do some things.
 var weights = [kinds]int{putKey: 20, putBig: 4, delKey: 6, delRange: 2, getKey: 6, scanKeys: 3, write: 10, writeBlocks: 10,
-	truncate: 3, punch: 3, remove: 2, setAttr: 3, stat: 3, writeFar: 1, punchFar: 1, bulk: 1, recreate: 1}
+	truncate: 3, punch: 3, remove: 2, setAttr: 3, stat: 3, writeFar: 1, punchFar: 1, bulk: 1, recreate: 1, appendTo: 3, zeroOut: 2, create: 2, delAttr: 1, list: 2}
 
 // action is one step of a transaction, drawn before the transaction runs: a closure that runs again must do the same.
 type action struct {
@@ -59,7 +64,7 @@ type action struct {
 
 func (a *action) isObject() bool {
 	switch a.kind {
-	case write, writeBlocks, writeFar, patch, truncate, punch, punchFar, setAttr, stat:
+	case write, writeBlocks, writeFar, patch, truncate, punch, punchFar, setAttr, stat, appendTo, zeroOut, create, delAttr:
 		return true
 	}
 	return false
@@ -156,12 +161,16 @@ func (s *source) extent(a *action) {
 		a.data = fill(r, pageSize*(1+r.IntN(8)))
 	case patch:
 		a.data = fill(r, 1+r.IntN(200))
+	case appendTo:
+		a.data = fill(r, a.n/(1+r.IntN(20)))
+	case list:
+		a.n = 1 + r.IntN(6)
 	case writeFar:
 		a.name, a.off = "o0", r.IntN(farMax)
 		a.data = fill(r, a.n)
 	case punchFar:
 		a.name, a.off, a.n = "o0", r.IntN(farMax), r.IntN(farMax)
-	case setAttr:
+	case setAttr, delAttr:
 		a.hi = fmt.Sprintf("a%d", r.IntN(4))
 		a.data = fill(r, r.IntN(60))
 	}
@@ -248,6 +257,8 @@ func applyObject(tx *storage.Tx, m *model, a *action) error {
 		return tx.Write(c, name, uint64(a.off), a.data)
 	case stat:
 		return checkStat(tx, m, a.coll, a.name, m.last)
+	case appendTo, zeroOut, create, list:
+		return applyMore(tx, m, a, o)
 	}
 	if !exists {
 		return nil // what there is not, is neither cut nor removed
@@ -269,6 +280,8 @@ func applyObject(tx *storage.Tx, m *model, a *action) error {
 	case setAttr:
 		m.change(a.coll, a.name, func(o *object) { o.setAttr(a.hi, string(a.data)) })
 		return tx.SetAttr(c, name, []byte(a.hi), a.data)
+	case delAttr:
+		return removeAttr(tx, m, a, o)
 	}
 	panic("campaign: unknown action")
 }
@@ -344,6 +357,11 @@ func checkStat(tx *storage.Tx, m *model, c int, name string, seq uint64) error {
 		return differ("object %d/%s has %d bytes, want none", c, name, info.Size)
 	case info.Size != uint64(o.size):
 		return differ("object %d/%s has %d bytes, want %d", c, name, info.Size, o.size)
+	case info.Version != m.version(c, name, seq):
+		return differ("object %d/%s has version %d, want %d", c, name, info.Version, m.version(c, name, seq))
+	}
+	if err := sameAttrs(tx, c, name, o); err != nil {
+		return err
 	}
 	for _, a := range o.attrs {
 		val, err := tx.GetAttr(storage.Coll(c), []byte(name), []byte(a.name))

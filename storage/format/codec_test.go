@@ -179,7 +179,7 @@ func TestLabelRefuses(t *testing.T) {
 
 func TestRecords(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		o := Onode{Version: rapid.Uint64().Draw(t, "v"), Size: rapid.Uint64().Draw(t, "s"), Blocks: 5, Flags: rapid.Uint32().Draw(t, "f")}
+		o := Onode{Version: rapid.Uint64().Draw(t, "v"), Size: rapid.Uint64Range(0, ObjectBytesMax).Draw(t, "s"), Blocks: 5, Flags: rapid.Uint32().Draw(t, "f")}
 		for i := range rapid.IntRange(0, 5).Draw(t, "attrs") {
 			o.Attrs = append(o.Attrs, Attr{[]byte{'a' + byte(i)}, rapid.SliceOfN(rapid.Byte(), 1, 50).Draw(t, "val")})
 		}
@@ -428,5 +428,33 @@ func TestNodeInside(t *testing.T) {
 	}
 	if found < 2000 { // the rest changed a key or a value into another valid one
 		t.Errorf("only %d of 3000 were found", found)
+	}
+}
+
+// Nothing that a device says reaches behind the end of the largest object; up to there everything is taken.
+func TestObjectLimit(t *testing.T) {
+	const end = ObjectBytesMax
+	n, v, crc := []byte("name"), []byte("value"), []byte{1, 2, 3, 4, 5, 6, 7, 8}
+	piece := func(off uint64) []byte { return AppendPiece(nil, &Piece{off, Extent{1000, 2}, crc}) }
+	for _, c := range []struct {
+		good, bad Op
+	}{
+		{Op{Kind: OpWrite, Name: n, Size: end}, Op{Kind: OpWrite, Name: n, Size: end + 1}},
+		{Op{Kind: OpWrite, Name: n, Pieces: piece(ObjectBlocksMax - 2)}, Op{Kind: OpWrite, Name: n, Pieces: piece(ObjectBlocksMax - 1)}},
+		{Op{Kind: OpTruncate, Name: n, Size: end}, Op{Kind: OpTruncate, Name: n, Size: 1<<64 - 1}},
+		{Op{Kind: OpPatch, Name: n, Off: end - 5, Val: v}, Op{Kind: OpPatch, Name: n, Off: end - 4, Val: v}},
+		{Op{Kind: OpPunch, Name: n, Off: 1, Len: end - 1}, Op{Kind: OpPunch, Name: n, Off: 1, Len: end}},
+		{Op{Kind: OpPunch, Name: n, Off: end}, Op{Kind: OpPunch, Name: n, Off: 1<<64 - 1, Len: 1}},
+	} {
+		var op Op
+		if _, err := NextOp(place, AppendOp(nil, &c.good), &op); err != nil {
+			t.Errorf("%+v: %v", c.good, err)
+		}
+		_, err := NextOp(place, AppendOp(nil, &c.bad), &op)
+		mustCorrupt(t, c.bad.Kind.String(), err)
+	}
+	for _, attrs := range []bool{true, false} {
+		_, err := DecodeOnode(place, (&Onode{Size: end + 1}).Append(nil), attrs)
+		mustCorrupt(t, "onode", err)
 	}
 }

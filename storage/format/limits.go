@@ -30,6 +30,8 @@ const (
 	ValueInlineMax      = 1024 // longer values live out of line; a policy of the writer, readers take both
 	ValueExtentBytes    = 16
 	ValuePiecesMax      = ValueBytesMax / BlockBytes // one piece a block at the worst
+	ObjectBytesMax      = 1 << 40
+	ObjectBlocksMax     = ObjectBytesMax / BlockBytes
 	ExtentBlocksMax     = 64
 	ExtentRecordHeader  = 16
 	ExtentRecordMax     = ExtentRecordHeader + 4*ExtentBlocksMax

@@ -220,8 +220,8 @@ func (o *Op) check(p Place) error {
 		return corruptValue(p, o.Kind.String()+" value length", ValueBytesMax, len(o.Val))
 	case (o.Kind == OpSetAttr || o.Kind == OpDeleteAttr) && (len(o.Key) == 0 || len(o.Key) > AttrNameBytesMax):
 		return corruptValue(p, o.Kind.String()+" attribute name length", AttrNameBytesMax, len(o.Key))
-	case o.Off+o.Len < o.Off || o.Off+uint64(len(o.Val)) < o.Off:
-		return corruptValue(p, o.Kind.String()+" end", "below 2^64", o.Off)
+	case o.Off > ObjectBytesMax || max(o.Len, uint64(len(o.Val))) > ObjectBytesMax-o.Off || o.Size > ObjectBytesMax:
+		return corruptValue(p, o.Kind.String()+" end", fmt.Sprintf("0…%d", ObjectBytesMax), fmt.Sprint(o.Off, o.Len, o.Size))
 	}
 	var bad error
 	for rest := o.Pieces; len(rest) > 0 && bad == nil; {
@@ -258,8 +258,8 @@ func nextPiece(p Place, b []byte) (q Piece, rest []byte, err error) {
 	if q.Extent.Len == 0 || crcs > uint64(len(b)-WritePieceBytes) {
 		return q, nil, corruptValue(p, "written piece blocks", "as many as have checksums", q.Extent.Len)
 	}
-	if q.BlockOff > 1<<52 || q.Extent.Start > 1<<52 {
-		return q, nil, corruptValue(p, "written piece position", "below 2^52", fmt.Sprint(q.BlockOff, q.Extent.Start))
+	if q.BlockOff > ObjectBlocksMax-min(uint64(q.Extent.Len), ObjectBlocksMax) || q.Extent.Start > 1<<52 {
+		return q, nil, corruptValue(p, "written piece position", "inside an object and a device", fmt.Sprint(q.BlockOff, q.Extent.Start))
 	}
 	end := WritePieceBytes + int(crcs)
 	q.Crcs = b[WritePieceBytes:end:end]

@@ -165,6 +165,9 @@ func DecodeOnode(p Place, b []byte, attrs bool) (Onode, error) {
 	if n > AttrsMax {
 		return o, corruptValue(p, "onode attribute count", AttrsMax, n)
 	}
+	if o.Size > ObjectBytesMax {
+		return o, corruptValue(p, "onode size", fmt.Sprintf("0…%d", ObjectBytesMax), o.Size)
+	}
 	if !attrs {
 		return o, nil
 	}
