@@ -41,6 +41,9 @@ type Device interface {
 // ErrNotFound: what was asked for is not on the device, as far as it can be read.
 var ErrNotFound = errors.New("dump: not found")
 
+// ErrNoStore: nothing on the device begins like a label or a superblock.
+var ErrNoStore = errors.New("dump: no store")
+
 // Options of a Dump.
 type Options struct {
 	Slice int
@@ -68,6 +71,7 @@ type Dump struct {
 
 	label   *format.Label
 	assumed bool               // there was no valid label
+	begun   bool               // something begins like a label or a superblock, or cannot be read
 	super   *format.Superblock // that everything below it is read from; nil: none is valid
 	shown   map[BlockNo]bool   // damaged nodes that were shown
 }
@@ -164,8 +168,10 @@ func (d *Dump) findLabel() error {
 	for _, e := range format.LabelPlaces(d.blocks()) {
 		b, err := d.read(e)
 		if err != nil {
+			d.begun = true
 			continue
 		}
+		d.begun = d.begun || begins(b, format.LabelMagic)
 		l, err := format.DecodeLabel(d.place(e), b)
 		if err == nil && (d.label == nil || l.Generation > d.label.Generation) {
 			d.label = l
@@ -210,7 +216,9 @@ func (d *Dump) copies() ([]copyAt, error) {
 		for i, at := range blocks {
 			c := copyAt{slot: slot, copy: i, block: at}
 			e := Extent{Start: at, Len: 1}
-			if c.bytes, c.err = d.read(e); c.err == nil {
+			c.bytes, c.err = d.read(e)
+			d.begun = d.begun || c.err != nil || begins(c.bytes, format.SuperMagic)
+			if c.err == nil {
 				c.super, c.err = d.decodeSuper(e, c.bytes, slot)
 			}
 			out = append(out, c)
@@ -272,6 +280,9 @@ func (d *Dump) find() error {
 // need is find for those who can do nothing without a superblock.
 func (d *Dump) need() error {
 	err := d.find()
+	if err == nil && d.super == nil && !d.begun {
+		return ErrNoStore
+	}
 	if err == nil && d.super == nil {
 		if d.opt.Epoch != 0 {
 			return fmt.Errorf("%w: no valid superblock of slice %d has epoch %d", ErrNotFound, d.opt.Slice, d.opt.Epoch)

@@ -103,7 +103,7 @@ func (o *objects) put(c *cobra.Command, args []string) error {
 		}
 		in = file
 	}
-	shown := newProgress(c.ErrOrStderr(), "put "+args[0], size)
+	shown := newTransfer(c.ErrOrStderr(), "put "+args[0], size)
 	defer shown.end()
 	_, err = o.cfg.Put(name, io.TeeReader(in, shown))
 	return err
@@ -125,7 +125,7 @@ func (o *objects) get(c *cobra.Command, args []string, replace bool) error {
 	if err != nil {
 		return err
 	}
-	shown := newProgress(c.ErrOrStderr(), "get "+args[0], -1)
+	shown := newTransfer(c.ErrOrStderr(), "get "+args[0], -1)
 	o.cfg.OnSize = func(bytes int64) { shown.size = bytes }
 	defer shown.end()
 	if len(args) == 1 || args[1] == "-" {

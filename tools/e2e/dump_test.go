@@ -74,7 +74,17 @@ func TestDumpOfADamagedDevice(t *testing.T) {
 	}
 	blank := join(r, "blank.img")
 	must(t, os.WriteFile(blank, make([]byte, 1<<20), 0o600))
-	refused(t, r, outcome.Damage, []string{blank, "superblocks of slice 0"}, "basalt", "dump", "tree", blank)
+	refused(t, r, outcome.Device, []string{blank, "nothing of a Basalt store"}, "basalt", "dump", "tree", blank)
+	file, err = os.OpenFile(r.Image(), os.O_RDWR, 0)
+	must(t, err)
+	_, err = file.WriteAt(make([]byte, 2<<20), 0) // both slots' first copies, and the beginning of the journal
+	must(t, err)
+	must(t, file.Close())
+	res, err = r.Run("basalt", "dump", "tree", "--keys", r.Image())
+	must(t, err)
+	if !strings.Contains(res.Stdout, "file system") {
+		t.Errorf("%s", res.Stdout)
+	}
 }
 
 func TestDumpWrongUse(t *testing.T) {

@@ -38,6 +38,8 @@ func explainDump(path string, err error) error {
 	switch {
 	case err == nil || dump.IsNotFound(err):
 		return err
+	case errors.Is(err, dump.ErrNoStore):
+		return outcome.New(outcome.Device, "%s carries nothing of a Basalt store where labels and superblocks stand", path)
 	case format.IsCorrupt(err):
 		return outcome.New(outcome.Damage, "%s is damaged: %w", path, err)
 	case errors.As(err, &io):

@@ -12,8 +12,8 @@ import (
 // longTransfer is how long a transfer may take in silence.
 const longTransfer = 2 * time.Second
 
-// progress shows on a terminal how far a long transfer is. It is written what is transferred.
-type progress struct {
+// transfer shows on a terminal how far a long transfer is. It is written what is transferred.
+type transfer struct {
 	out   io.Writer
 	what  string
 	size  int64 // below 0: unknown
@@ -22,8 +22,8 @@ type progress struct {
 	bar   *progressbar.ProgressBar
 }
 
-// newProgress shows nothing where nobody looks: out is not a terminal.
-func newProgress(out io.Writer, what string, size int64) *progress {
+// newTransfer shows nothing where nobody looks: out is not a terminal.
+func newTransfer(out io.Writer, what string, size int64) *transfer {
 	file, ok := out.(*os.File)
 	if ok {
 		_, err := unix.IoctlGetTermios(int(file.Fd()), unix.TCGETS)
@@ -32,10 +32,10 @@ func newProgress(out io.Writer, what string, size int64) *progress {
 	if !ok {
 		out = nil
 	}
-	return &progress{out: out, what: what, size: size, began: time.Now()}
+	return &transfer{out: out, what: what, size: size, began: time.Now()}
 }
 
-func (p *progress) Write(b []byte) (int, error) {
+func (p *transfer) Write(b []byte) (int, error) {
 	p.done += int64(len(b))
 	if p.out == nil {
 		return len(b), nil
@@ -51,7 +51,7 @@ func (p *progress) Write(b []byte) (int, error) {
 }
 
 // end takes the bar off the terminal.
-func (p *progress) end() {
+func (p *transfer) end() {
 	if p.bar != nil {
 		_ = p.bar.Finish()
 	}
