@@ -113,9 +113,9 @@ func objectGet() *cobra.Command {
 	o := &objects{}
 	replace := false
 	command := o.command("get --device DEVICE --collection C NAME [FILE]", "Write an object to a file or to standard output",
-		"get writes the bytes of an object to FILE, or to standard output. Every block is verified. Where one is damaged get ends with exit code 4:\nstandard output has the bytes before it; a file is removed.",
+		"get writes the bytes of an object to FILE, or to standard output. Every block is verified. Where one is damaged get ends with exit code 4:\nstandard output has the bytes before it, and FILE is not made. It is written as FILE.partial and gets its name when all of it is there.",
 		between(1, 2, "the name of an object"), true, func(c *cobra.Command, args []string) error { return o.get(c, args, replace) })
-	command.Flags().BoolVar(&replace, "replace", false, "write over FILE if it is there")
+	command.Flags().BoolVar(&replace, "replace", false, "replace FILE if it is there")
 	command.Flags().BoolVar(&o.cfg.Force, "force", false, "also an object whose put did not end")
 	return command
 }
@@ -132,14 +132,24 @@ func (o *objects) get(c *cobra.Command, args []string, replace bool) error {
 		_, err = o.cfg.Get(name, io.MultiWriter(c.OutOrStdout(), shown))
 		return err
 	}
-	mode := os.O_WRONLY | os.O_CREATE | os.O_EXCL
-	if replace {
-		mode = os.O_WRONLY | os.O_CREATE | os.O_TRUNC
+	return o.getFile(name, args[1], replace, shown)
+}
+
+// getFile writes to FILE. A regular file comes into being, or is replaced, when all of the object is there and not before; a device or a pipe is
+// written as it is.
+func (o *objects) getFile(name []byte, path string, replace bool, shown io.Writer) error {
+	target, mode := path, os.O_WRONLY
+	info, err := os.Stat(path)
+	switch {
+	case err == nil && o.isDevice(info):
+		return outcome.New(outcome.Usage, "%s is the device itself", path)
+	case err == nil && info.Mode().IsRegular() && !replace:
+		return outcome.New(outcome.Failed, "%s is there already: --replace replaces it", path)
+	case err == nil && !info.Mode().IsRegular():
+	default:
+		target, mode = path+".partial", os.O_WRONLY|os.O_CREATE|os.O_EXCL
 	}
-	file, err := os.OpenFile(args[1], mode, 0o666)
-	if errors.Is(err, os.ErrExist) {
-		return outcome.New(outcome.Failed, "%w: --replace writes over it", err)
-	}
+	file, err := os.OpenFile(target, mode, 0o666)
 	if err != nil {
 		return outcome.New(outcome.Failed, "%w", err)
 	}
@@ -147,12 +157,24 @@ func (o *objects) get(c *cobra.Command, args []string, replace bool) error {
 	if bad := file.Close(); err == nil && bad != nil {
 		err = outcome.New(outcome.Failed, "%w", bad)
 	}
-	if err != nil {
-		if bad := os.Remove(args[1]); bad != nil {
-			err = outcome.New(outcome.CodeOf(err), "%w; and %w", err, bad)
+	if target == path {
+		return err
+	}
+	if err == nil {
+		if err = os.Rename(target, path); err == nil {
+			return nil
 		}
+		err = outcome.New(outcome.Failed, "%w", err)
+	}
+	if bad := os.Remove(target); bad != nil {
+		err = outcome.New(outcome.CodeOf(err), "%w; and %w", err, bad)
 	}
 	return err
+}
+
+func (o *objects) isDevice(info os.FileInfo) bool {
+	device, err := os.Stat(o.cfg.Device)
+	return err == nil && os.SameFile(info, device)
 }
 
 func objectLs() *cobra.Command {

@@ -60,6 +60,11 @@ func TestObjects(t *testing.T) {
 	sameFile(t, out, large[:5<<20])
 	refused(t, r, outcome.Failed, []string{out, "--replace"}, "basalt", object(r, "get", "small", out)...)
 	sameFile(t, out, large[:5<<20])
+	refused(t, r, outcome.Failed, []string{"none", "not there"}, "basalt", object(r, "get", "--replace", "none", out)...)
+	sameFile(t, out, large[:5<<20])
+	refused(t, r, outcome.Usage, []string{"device itself"}, "basalt", object(r, "get", "--replace", "small", r.Image())...)
+	_, err = r.Run("basalt", object(r, "get", "small", os.DevNull)...)
+	must(t, err)
 	_, err = r.Run("basalt", object(r, "get", "--replace", "small", out)...)
 	must(t, err)
 	sameFile(t, out, []byte("red"))
@@ -213,8 +218,10 @@ func TestDamagedObject(t *testing.T) {
 
 	out := join(r, "out")
 	refused(t, r, outcome.Damage, []string{"victim", "collection 1000", "2097152", block + "~1", "crc32c"}, "basalt", object(r, "get", "victim", out)...)
-	if _, err := os.Stat(out); !os.IsNotExist(err) {
-		t.Errorf("half of a damaged object was left: %v", err)
+	for _, name := range []string{out, out + ".partial"} {
+		if _, err := os.Stat(name); !os.IsNotExist(err) {
+			t.Errorf("half of a damaged object was left in %s: %v", name, err)
+		}
 	}
 	res, err := r.Run("basalt", object(r, "get", "victim")...)
 	if err == nil || res.Stdout != string(data[:2<<20]) {
