@@ -61,6 +61,19 @@ func (e *RotError) Error() string {
 		e.Device, e.Record, e.Proof, e.Why)
 }
 
+// ObjectError: bytes of an object cannot be read, from Off on. Err is a *format.CorruptError where the device has others than were written.
+type ObjectError struct {
+	Coll Coll
+	Name []byte
+	Off  uint64 // of the step that failed, at most 1 MiB before the bad bytes
+	Err  error
+}
+
+func (e *ObjectError) Error() string {
+	return fmt.Sprintf("object %x of collection %d at %d: %v", e.Name, e.Coll, e.Off, e.Err)
+}
+func (e *ObjectError) Unwrap() error { return e.Err }
+
 // FailedError is what a store that stopped writing answers: ErrReadOnly, with the first cause.
 type FailedError struct{ Cause error }
 

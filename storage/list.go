@@ -1,6 +1,10 @@
 package storage
 
-import "basalt/storage/format"
+import (
+	"bytes"
+
+	"basalt/storage/format"
+)
 
 const (
 	// ListMax is how many objects one page of a listing has at most.
@@ -42,7 +46,7 @@ func (tx *Tx) Objects(c Coll, after []byte, limit int, fn func(name []byte, info
 		}
 		o, err := format.DecodeOnode(tx.s.place("onode"), cur.cur.val, false)
 		if err != nil {
-			return false, tx.breaks(err)
+			return false, tx.breaks(&ObjectError{Coll: c, Name: bytes.Clone(k.Rest), Err: err})
 		}
 		n, size = n+1, size+len(cur.cur.val)
 		if !fn(k.Rest, ObjectInfo{Size: o.Size, Blocks: o.Blocks, Version: o.Version}) {

@@ -1,8 +1,8 @@
 package storage
 
 import (
+	"bytes"
 	"encoding/binary"
-	"fmt"
 
 	"basalt/engine"
 	"basalt/engine/arena"
@@ -78,7 +78,7 @@ func (s *Store) readStepAt(f *engine.Fiber, c Coll, obj []byte, off uint64, dst 
 	err = s.fetch(f, op, dst[:n])
 	s.unpin(f.Turn(), pin)
 	if err != nil {
-		return 0, fmt.Errorf("object %x of collection %d at %d: %w", obj, c, off, err)
+		return 0, &ObjectError{Coll: c, Name: bytes.Clone(obj), Off: off, Err: err}
 	}
 	return n, nil
 }

@@ -80,6 +80,15 @@ func CrcAdd(crc uint32, p []byte) uint32 { return crc32.Update(crc, castagnoli, 
 
 var le = binary.LittleEndian
 
+// What each structure begins with, for those who look for structures on a device.
+const (
+	LabelMagic    = labelMagic
+	SuperMagic    = superMagic
+	JournalMagic  = journalMagic
+	NodeMagic     = nodeMagic
+	SpaceMapMagic = spaceMapMagic
+)
+
 // nonZero is the index of the first byte of p that is not zero, or -1.
 func nonZero(p []byte) int {
 	i := 0

@@ -67,13 +67,7 @@ func DecodeJournalHeader(p Place, b []byte, ring BlockCount, bytesMax uint32) (J
 	if err := checkMagic(p, "journal header", journalMagic, b); err != nil {
 		return h, err
 	}
-	h = JournalHeader{
-		Sequence: le.Uint64(b[40:]), Position: le.Uint64(b[48:]), FlushedThrough: le.Uint64(b[56:]),
-		Epoch: le.Uint64(b[64:]), FirstTxn: le.Uint64(b[72:]), Bytes: le.Uint32(b[80:]), Txns: le.Uint32(b[84:]),
-		PrecedingCrc: le.Uint32(b[88:]), Crc: le.Uint32(b[journalCrc:]),
-	}
-	copy(h.Store[:], b[8:])
-	copy(h.Mount[:], b[24:])
+	h = PeekJournalHeader(b)
 	if err := checkZero(p, "journal header", b[92:journalCrc], 92); err != nil {
 		return h, err
 	}
@@ -88,6 +82,18 @@ func DecodeJournalHeader(p Place, b []byte, ring BlockCount, bytesMax uint32) (J
 		return h, corruptValue(p, "journal record flushedThrough", fmt.Sprintf("below %d", h.Sequence), h.FlushedThrough)
 	}
 	return h, nil
+}
+
+// PeekJournalHeader reads the fields and checks nothing: for people who look at damage. b has JournalHeaderBytes.
+func PeekJournalHeader(b []byte) JournalHeader {
+	h := JournalHeader{
+		Sequence: le.Uint64(b[40:]), Position: le.Uint64(b[48:]), FlushedThrough: le.Uint64(b[56:]),
+		Epoch: le.Uint64(b[64:]), FirstTxn: le.Uint64(b[72:]), Bytes: le.Uint32(b[80:]), Txns: le.Uint32(b[84:]),
+		PrecedingCrc: le.Uint32(b[88:]), Crc: le.Uint32(b[journalCrc:]),
+	}
+	copy(h.Store[:], b[8:])
+	copy(h.Mount[:], b[24:])
+	return h
 }
 
 // VerifyJournal checks the crc and the padding of a whole record and returns its payload.

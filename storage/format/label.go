@@ -86,11 +86,7 @@ func DecodeLabel(p Place, b []byte) (*Label, error) {
 	if want, got := le.Uint32(b[labelCrc:]), Crc(b[:labelCrc]); want != got {
 		return nil, CorruptCrc(p, "label", want, got)
 	}
-	l := &Label{
-		Version: le.Uint32(b[8:]), Blocks: le.Uint64(b[32:]), BlockBytes: le.Uint32(b[40:]), Slices: le.Uint16(b[44:]),
-		Self: BlockNo(le.Uint64(b[48:])), Generation: le.Uint64(b[56:]),
-	}
-	copy(l.Device[:], b[16:])
+	l := PeekLabel(b)
 	n := int(le.Uint16(b[46:]))
 	switch {
 	case l.Version != Version:
@@ -112,10 +108,21 @@ func DecodeLabel(p Place, b []byte) (*Label, error) {
 	if err := checkZero(p, "label", b[end:labelCrc], end); err != nil {
 		return nil, err
 	}
-	for i := range n {
+	return l, l.check(p)
+}
+
+// PeekLabel reads the fields, and as many segments as there is room for, and checks nothing: for people who look at damage. b has
+// LabelBytes.
+func PeekLabel(b []byte) *Label {
+	l := &Label{
+		Version: le.Uint32(b[8:]), Blocks: le.Uint64(b[32:]), BlockBytes: le.Uint32(b[40:]), Slices: le.Uint16(b[44:]),
+		Self: BlockNo(le.Uint64(b[48:])), Generation: le.Uint64(b[56:]),
+	}
+	copy(l.Device[:], b[16:])
+	for i := range min(int(le.Uint16(b[46:])), SegmentsMax) {
 		l.Segments = append(l.Segments, decodeSegment(b[labelSegments+i*SegmentBytes:]))
 	}
-	return l, l.check(p)
+	return l
 }
 
 // check verifies that segments lie on the device, do not overlap, and give every slice the indices 0…n-1 in order.
@@ -243,4 +250,14 @@ func DataExtents(segments []Extent, dataStart BlockNo) []Extent {
 	first := segments[0]
 	tail := first.End() - 2*SuperPitchBlocks
 	return append([]Extent{{dataStart, BlockCount(tail - dataStart)}}, segments[1:]...)
+}
+
+// MendLabel decodes a label as if its checksum were right: for people who look at damage. Everything else must hold.
+func MendLabel(p Place, b []byte) (*Label, error) {
+	if err := checkLen(p, "label", b, LabelBytes); err != nil {
+		return nil, err
+	}
+	b = append([]byte(nil), b[:LabelBytes]...)
+	le.PutUint32(b[labelCrc:], Crc(b[:labelCrc]))
+	return DecodeLabel(p, b)
 }

@@ -88,11 +88,7 @@ func DecodeNodeHeader(p Place, b []byte) (NodeHeader, error) {
 	if err := checkMagic(p, "node", nodeMagic, b); err != nil {
 		return h, err
 	}
-	h = NodeHeader{
-		Level: b[4], Count: le.Uint16(b[6:]), Prefix: le.Uint16(b[8:]), Used: le.Uint32(b[12:]),
-		Epoch: le.Uint64(b[16:]), Self: BlockNo(le.Uint64(b[24:])),
-	}
-	copy(h.Store[:], b[32:])
+	h = PeekNodeHeader(b)
 	for _, r := range [][2]int{{5, 6}, {10, 12}, {48, 64}} {
 		if err := checkZero(p, "node header", b[r[0]:r[1]], r[0]); err != nil {
 			return h, err
@@ -109,6 +105,16 @@ func DecodeNodeHeader(p Place, b []byte) (NodeHeader, error) {
 		return h, corruptValue(p, "node entries and prefix", "at least 1 entry, prefix below the key limit", fmt.Sprint(h.Count, h.Prefix))
 	}
 	return h, nil
+}
+
+// PeekNodeHeader reads the fields and checks nothing: for people who look at damage. b has NodeHeaderBytes.
+func PeekNodeHeader(b []byte) NodeHeader {
+	h := NodeHeader{
+		Level: b[4], Count: le.Uint16(b[6:]), Prefix: le.Uint16(b[8:]), Used: le.Uint32(b[12:]),
+		Epoch: le.Uint64(b[16:]), Self: BlockNo(le.Uint64(b[24:])),
+	}
+	copy(h.Store[:], b[32:])
+	return h
 }
 
 // Node is a view of a verified node: header, common prefix, slots (offset of each cell, 16 bits), cells in key order.
@@ -232,22 +238,28 @@ func VerifyNode(p Place, b []byte, want ChildPtr, level int, store UUID) error {
 // CheckNode checks the inside of a node, whose header was decoded, without knowing its parent: cells lie end to end in
 // slot order, keys ascend, and what remains is zero.
 func CheckNode(p Place, b []byte) error {
+	_, err := CheckEntries(p, b)
+	return err
+}
+
+// CheckEntries is CheckNode that also tells how many entries at the beginning are whole: those may be read with the accessors.
+func CheckEntries(p Place, b []byte) (whole int, err error) {
 	n := Node(b)
 	at := NodeHeaderBytes + len(n.Prefix()) + 2*n.Count()
 	for i := range n.Count() {
 		size, err := n.checkCell(p, i, at)
 		if err != nil {
-			return err
+			return i, err
 		}
 		at += size
 		if i > 0 && bytes.Compare(n.Suffix(i-1), n.Suffix(i)) >= 0 {
-			return corruptValue(p, fmt.Sprintf("node entry %d", i), "keys that ascend", n.Suffix(i))
+			return i, corruptValue(p, fmt.Sprintf("node entry %d", i), "keys that ascend", n.Suffix(i))
 		}
 	}
 	if at != n.Used() {
-		return corruptValue(p, "node used bytes", at, n.Used())
+		return n.Count(), corruptValue(p, "node used bytes", at, n.Used())
 	}
-	return checkZero(p, "node", b[at:], at)
+	return n.Count(), checkZero(p, "node", b[at:], at)
 }
 
 func (n Node) checkCell(p Place, i, at int) (int, error) {

@@ -68,12 +68,7 @@ func DecodeSpaceMap(p Place, b []byte) (h SpaceMapHeader, payload []byte, err er
 	if err := checkMagic(p, "space map", spaceMapMagic, b); err != nil {
 		return h, nil, err
 	}
-	h = SpaceMapHeader{
-		Epoch: le.Uint64(b[24:]), Self: BlockNo(le.Uint64(b[32:])), Encoding: le.Uint32(b[40:]), Slice: le.Uint32(b[44:]),
-		Blocks: le.Uint64(b[48:]), Free: le.Uint64(b[56:]), Runs: le.Uint64(b[64:]), Bytes: le.Uint64(b[72:]),
-		Crc: le.Uint32(b[spaceMapCrc:]),
-	}
-	copy(h.Store[:], b[8:])
+	h = PeekSpaceMapHeader(b)
 	if h.Bytes > uint64(len(b)-SpaceMapHeaderBytes) {
 		return h, nil, corruptValue(p, "space map bytes", len(b)-SpaceMapHeaderBytes, h.Bytes)
 	}
@@ -94,4 +89,15 @@ func DecodeSpaceMap(p Place, b []byte) (h SpaceMapHeader, payload []byte, err er
 		return h, nil, corruptValue(p, "space map bitmap bytes", (h.Blocks+7)/8, h.Bytes)
 	}
 	return h, payload, checkZero(p, "space map header", b[80:spaceMapCrc], 80)
+}
+
+// PeekSpaceMapHeader reads the fields and checks nothing: for people who look at damage. b has SpaceMapHeaderBytes.
+func PeekSpaceMapHeader(b []byte) SpaceMapHeader {
+	h := SpaceMapHeader{
+		Epoch: le.Uint64(b[24:]), Self: BlockNo(le.Uint64(b[32:])), Encoding: le.Uint32(b[40:]), Slice: le.Uint32(b[44:]),
+		Blocks: le.Uint64(b[48:]), Free: le.Uint64(b[56:]), Runs: le.Uint64(b[64:]), Bytes: le.Uint64(b[72:]),
+		Crc: le.Uint32(b[spaceMapCrc:]),
+	}
+	copy(h.Store[:], b[8:])
+	return h
 }

@@ -116,6 +116,15 @@ func DecodeSuperblock(p Place, b []byte) (*Superblock, error) {
 	if want, got := le.Uint32(b[superCrc:]), Crc(b[:superCrc]); want != got {
 		return nil, CorruptCrc(p, "superblock", want, got)
 	}
+	s := PeekSuperblock(b)
+	if err := s.checkPadding(p, b); err != nil {
+		return nil, err
+	}
+	return s, s.check(p)
+}
+
+// PeekSuperblock reads the fields and checks nothing: for people who look at damage. b has SuperBytes.
+func PeekSuperblock(b []byte) *Superblock {
 	s := &Superblock{
 		Version: le.Uint32(b[8:]), Slice: le.Uint16(b[12:]), Copy: le.Uint16(b[14:]), Epoch: le.Uint64(b[64:]),
 		Self: BlockNo(le.Uint64(b[72:])), Tree: decodeTreeRoot(b[80:]),
@@ -131,10 +140,7 @@ func DecodeSuperblock(p Place, b []byte) (*Superblock, error) {
 	copy(s.Device[:], b[16:])
 	copy(s.Store[:], b[32:])
 	copy(s.Mount[:], b[48:])
-	if err := s.checkPadding(p, b); err != nil {
-		return nil, err
-	}
-	return s, s.check(p)
+	return s
 }
 
 func (s *Superblock) checkPadding(p Place, b []byte) error {

@@ -42,7 +42,8 @@ func root() *cobra.Command {
 	command.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
 		return outcome.New(outcome.Usage, "%w (see --help)", err)
 	})
-	command.AddCommand(mkfsCommand(), fsckCommand(), mountCommand(), umountCommand(), statusCommand(), stopCommand(), versionCommand())
+	command.AddCommand(mkfsCommand(), fsckCommand(), dumpCommand(), mountCommand(), umountCommand(), statusCommand(),
+		objectCommand(), stopCommand(), versionCommand())
 	return command
 }
 

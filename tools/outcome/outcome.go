@@ -20,7 +20,7 @@ const (
 	Failed      Code = 1 // what was asked could not be done
 	Usage       Code = 2 // command line or configuration is wrong: nothing was touched
 	Device      Code = 3 // the device, or what is on it, was refused
-	Damage      Code = 4 // fsck found damage
+	Damage      Code = 4 // what was looked at is damaged
 	Unreachable Code = 5 // no node answers there
 	InUse       Code = 6 // device, socket, port or directory is in use by somebody else
 	Mount       Code = 7 // the kernel would not mount or unmount
@@ -35,7 +35,7 @@ var Codes = []struct {
 	{Failed, "what was asked could not be done"},
 	{Usage, "the command line or the configuration is wrong; nothing was touched"},
 	{Device, "the device, or what is on it, was refused"},
-	{Damage, "`basalt fsck` found damage"},
+	{Damage, "damage was found: by `basalt fsck`, in what `basalt dump` shows, or in an object that was to be read"},
 	{Unreachable, "no node answers there"},
 	{InUse, "the device, socket, port or directory is in use by somebody else"},
 	{Mount, "the kernel would not mount or unmount"},
