@@ -187,7 +187,7 @@ func (o *Objects) put(f *engine.Fiber, s *storage.Store, name []byte, in io.Read
 			if err := tx.Write(o.coll(), name, uint64(done), mem[:n]); err != nil || !last {
 				return err
 			}
-			return tx.SetAttr(o.coll(), name, unfinished, nil)
+			return tx.RemoveAttr(o.coll(), name, unfinished)
 		})
 		done += int64(n)
 	}
