@@ -8,6 +8,7 @@ import (
 	"basalt/engine"
 	"basalt/engine/device"
 	"basalt/perf/bar"
+	"basalt/perf/keys"
 	"basalt/storage"
 )
 
@@ -134,8 +135,8 @@ func (a *ageing) full(more uint64) bool {
 
 // rewrite is one writer: it adds objects while the store is not full, and removes one of its own when it is.
 func (a *ageing) rewrite(f *engine.Fiber, rng *rand.Rand, stop func() bool) (h herd, err error) {
-	data := pattern(agedSizes[len(agedSizes)-1])
-	p := a.o.patcher(make([]byte, keyBytes), data)
+	data := keys.Pattern(agedSizes[len(agedSizes)-1])
+	p := a.o.patcher(make([]byte, keys.Bytes), data)
 	for !stop() {
 		full := a.full(0)
 		a.filled = a.filled || full
@@ -146,8 +147,8 @@ func (a *ageing) rewrite(f *engine.Fiber, rng *rand.Rand, stop func() bool) (h h
 			continue
 		}
 		a.serial++
-		h = append(h, scatter(a.serial))
-		nameKey(p.name, scatter(a.serial))
+		h = append(h, keys.Scatter(a.serial))
+		keys.Name(p.name, keys.Scatter(a.serial))
 		p.data = data[:agedSizes[rng.IntN(len(agedSizes))]]
 		if err := p.commit(f, 0); err != nil {
 			return h, err
@@ -166,8 +167,8 @@ func (a *ageing) rewrite(f *engine.Fiber, rng *rand.Rand, stop func() bool) (h h
 
 func (a *ageing) remove(f *engine.Fiber, rng *rand.Rand, h *herd) error {
 	i, last := rng.IntN(len(*h)), len(*h)-1
-	name := make([]byte, keyBytes)
-	nameKey(name, (*h)[i])
+	name := make([]byte, keys.Bytes)
+	keys.Name(name, (*h)[i])
 	(*h)[i] = (*h)[last]
 	*h = (*h)[:last]
 	_, err := a.o.s.Update(f, func(tx *storage.Tx) error { return tx.Remove(objectColl, name) })

@@ -1,14 +1,10 @@
 package main
 
 import (
-	"bytes"
 	"fmt"
 	"os"
 	"os/exec"
 	"strconv"
-	"strings"
-
-	"golang.org/x/sys/unix"
 )
 
 // child is this program as a process of its own: it does one thing, prints one figure, and ends.
@@ -24,7 +20,7 @@ func (b *bench) child(name, group string) error {
 	case childGets:
 		figure, err = b.getsOurs()
 	case childGetsPebble:
-		figure, err = b.getsPebble()
+		return b.getsPebble()
 	case childCrash:
 		return b.crash()
 	default:
@@ -42,27 +38,23 @@ func (b *bench) command(name string, group *memoryGroup) (*exec.Cmd, error) {
 	if err != nil {
 		return nil, err
 	}
-	args := []string{"-child", name, "-dir", b.dir, "-seconds", strconv.FormatFloat(b.seconds, 'f', -1, 64),
+	args := []string{"-child", name, "-dir", b.dir, "-bin", b.bin, "-seconds", decimal(b.seconds),
 		"-keys", strconv.Itoa(b.keys), "-crash-objects", strconv.Itoa(b.crashed)}
 	if group != nil {
 		args = append(args, "-cgroup", group.dir)
 	}
-	cmd := exec.Command(self, args...)
-	cmd.Stderr = os.Stderr
-	cmd.SysProcAttr = &unix.SysProcAttr{Pdeathsig: unix.SIGKILL}
-	return cmd, nil
+	return tied(exec.Command(self, args...)), nil
 }
 
-// figureOf runs the process in the group and returns the figure that it prints.
-func (b *bench) figureOf(name string, group *memoryGroup) (float64, error) {
+// groupFigure runs the process in the group and returns the figure that it prints.
+func (b *bench) groupFigure(name string, group *memoryGroup) (float64, error) {
 	cmd, err := b.command(name, group)
 	if err != nil {
 		return 0, err
 	}
-	var out bytes.Buffer
-	cmd.Stdout = &out
-	if err := cmd.Run(); err != nil {
+	v, err := figureOf(cmd)
+	if err != nil {
 		return 0, fmt.Errorf("process %s in %s (killed: it needed more memory than the group has): %w", name, group.dir, err)
 	}
-	return strconv.ParseFloat(strings.TrimSpace(out.String()), 64)
+	return v, nil
 }

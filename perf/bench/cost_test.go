@@ -34,15 +34,3 @@ func TestTimes(t *testing.T) {
 		t.Fatal(n)
 	}
 }
-
-func TestKeysAreInOrderAndDiffer(t *testing.T) {
-	last := ""
-	for i := range uint64(1000) {
-		var key [keyBytes]byte
-		nameKey(key[:], i)
-		if string(key[:]) <= last {
-			t.Fatalf("key %d is not behind key %d", i, i-1)
-		}
-		last = string(key[:])
-	}
-}

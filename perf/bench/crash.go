@@ -11,6 +11,7 @@ import (
 
 	"basalt/engine"
 	"basalt/perf/bar"
+	"basalt/perf/keys"
 	"basalt/storage"
 
 	"golang.org/x/sys/unix"
@@ -104,10 +105,10 @@ func (b *bench) crash() error {
 
 // burst puts large values, not awaited, until the journal is full: then the process ends as if the power had been cut.
 func (o *openStore) burst(f *engine.Fiber, rng *rand.Rand, stop func() bool) (n int, err error) {
-	key, val := make([]byte, keyBytes), pattern(crashValue)
+	key, val := make([]byte, keys.Bytes), keys.Pattern(crashValue)
 	put := func(tx *storage.Tx) error { return tx.Put(objectColl, key, val) }
 	for ; !stop(); n++ {
-		nameKey(key, rng.Uint64N(crashValues))
+		keys.Name(key, rng.Uint64N(crashValues))
 		if _, err := o.s.Update(f, put); err != nil {
 			return n, err
 		}
@@ -122,10 +123,10 @@ func (o *openStore) burst(f *engine.Fiber, rng *rand.Rand, stop func() bool) (n 
 // changes set the attribute of random objects, each awaited committed.
 func (o *openStore) changes(objects uint64) work {
 	return func(f *engine.Fiber, rng *rand.Rand, stop func() bool) (n int, err error) {
-		name, val := make([]byte, keyBytes), pattern(attrBytes)
+		name, val := make([]byte, keys.Bytes), keys.Pattern(attrBytes)
 		set := func(tx *storage.Tx) error { return tx.SetAttr(objectColl, name, attrName, val) }
 		for ; !stop(); n++ {
-			nameKey(name, rng.Uint64N(objects))
+			keys.Name(name, rng.Uint64N(objects))
 			val[0]++
 			seq, err := o.s.Update(f, set)
 			if err == nil {

@@ -10,6 +10,7 @@ import (
 	"basalt/engine/device"
 	"basalt/perf/bar"
 	"basalt/perf/fio"
+	"basalt/perf/keys"
 )
 
 const (
@@ -126,7 +127,7 @@ func crew(f *engine.Fiber, depth int, stop func() bool, w work) (total int, firs
 	running := depth
 	for i := range depth {
 		err := f.Turn().Go("bench", func(w1 *engine.Fiber) {
-			n, err := w(w1, rand.New(rand.NewPCG(uint64(i), 1)), func() bool { return first != nil || stop() })
+			n, err := w(w1, keys.Rand(i), func() bool { return first != nil || stop() })
 			total += n
 			if err != nil && first == nil {
 				first = err

@@ -3,34 +3,34 @@ package main
 import (
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"strconv"
 
 	"basalt/engine"
 	"basalt/perf/bar"
+	"basalt/perf/keys"
 	"basalt/storage"
 
-	"github.com/cockroachdb/pebble/v2"
 	"golang.org/x/sys/unix"
 )
 
 const (
-	getValueBytes = 100
-	getDepth      = 64
-	getWarmSecs   = 3  // before the figure is taken, times the bench's seconds: the caches are as full as they will be
-	loadKeys      = 64 // of one transaction while the store is filled
+	getDepth    = 64
+	getWarmSecs = 3  // before the figure is taken, times the bench's seconds: the caches are as full as they will be
+	loadKeys    = 64 // of one transaction while the store is filled
 
 	// What a process has in its group beside a tenth of the data: program, Go runtime, and what is in flight; both sides the same.
 	getBaseBytes = 64 << 20
+	getHeapBytes = getBaseBytes / 2 // of that, what the Go heap stays below if it can
 
 	childGets       = "gets"
 	childGetsPebble = "gets-pebble"
 )
 
 // getDataBytes is a tenth of the keys and values: what both sides have to cache them in.
-func (b *bench) getDataBytes() int64 { return int64(b.keys) * (keyBytes + getValueBytes) / 10 }
+func (b *bench) getDataBytes() int64 { return int64(b.keys) * (keys.Bytes + keys.GetValueBytes) / 10 }
 
 func (b *bench) getGroupBytes() int64 { return b.getDataBytes() + getBaseBytes }
 
@@ -44,7 +44,7 @@ func getsPart(b *bench) ([]bar.Bar, func() error, error) {
 	lsm := b.rivalDir("gets.pebble")
 	return []bar.Bar{{
 		Names: []string{"store-get-100-tenth-in-memory"}, Unit: "op/s", Wanted: 1,
-		Before: func() error { return errors.Join(b.loadKeys(path), b.loadPebble(lsm)) },
+		Before: func() error { return b.loadBoth(path, lsm) },
 		Ours:   bar.One(func() (float64, error) { return b.inGroup(childGets) }),
 		Against: bar.One(func() (float64, error) {
 			if err := forget(lsm); err != nil {
@@ -61,8 +61,23 @@ func (b *bench) inGroup(name string) (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	v, err := b.figureOf(name, g)
+	v, err := b.groupFigure(name, g)
 	return v, errors.Join(err, g.remove())
+}
+
+// loadBoth fills both sides with the same, unless the other cannot run.
+func (b *bench) loadBoth(path, lsm string) error {
+	fill, err := b.rival("fill", "-store", "pebble", "-dir", lsm, "-keys", strconv.Itoa(b.keys))
+	if err != nil {
+		return err
+	}
+	if err := b.loadKeys(path); err != nil {
+		return err
+	}
+	if err := fill.Run(); err != nil {
+		return fmt.Errorf("filling pebble: %w", err)
+	}
+	return nil
 }
 
 // loadKeys fills a fresh store, in the order of the keys.
@@ -72,15 +87,15 @@ func (b *bench) loadKeys(path string) error {
 		return err
 	}
 	err = o.r.Call(func(f *engine.Fiber) error {
-		key, val := make([]byte, keyBytes), pattern(getValueBytes)
+		key, val := make([]byte, keys.Bytes), make([]byte, keys.GetValueBytes)
 		for i := 0; i < b.keys; i += loadKeys {
 			if i%(1<<20) < loadKeys {
 				progress("filling a store with keys: %d of %d", i, b.keys)
 			}
 			if _, err := o.s.Update(f, func(tx *storage.Tx) error {
 				for k := i; k < min(i+loadKeys, b.keys); k++ {
-					nameKey(key, uint64(k))
-					if err := tx.Put(objectColl, key, randomize(val, uint64(k))); err != nil {
+					keys.Name(key, uint64(k))
+					if err := tx.Put(objectColl, key, keys.Randomize(val, uint64(k))); err != nil {
 						return err
 					}
 				}
@@ -93,48 +108,6 @@ func (b *bench) loadKeys(path string) error {
 		return nil
 	})
 	return errors.Join(err, o.close())
-}
-
-// randomize fills a value with bytes that do not compress.
-func randomize(val []byte, seed uint64) []byte {
-	rng := rand.NewPCG(seed, 2)
-	for i := range val {
-		if i%8 == 0 {
-			seed = rng.Uint64()
-		}
-		val[i] = byte(seed >> (i % 8 * 8))
-	}
-	return val
-}
-
-// loadPebble fills pebble with the same, and compacts it whole: no get looks in vain.
-func (b *bench) loadPebble(dir string) error {
-	s, err := openPebble(dir, pebbleCacheBytes)
-	if err != nil {
-		return err
-	}
-	key, val := make([]byte, keyBytes), make([]byte, getValueBytes)
-	batch := s.db.NewBatch()
-	for i := range b.keys {
-		if i%(1<<20) == 0 {
-			progress("filling pebble with keys: %d of %d", i, b.keys)
-		}
-		nameKey(key, uint64(i))
-		if err = batch.Set(key, randomize(val, uint64(i)), nil); err != nil {
-			return err
-		}
-		if i%4096 == 4095 || i == b.keys-1 {
-			if err = batch.Commit(pebble.NoSync); err != nil {
-				return err
-			}
-			batch.Reset()
-		}
-	}
-	if err = s.db.Flush(); err == nil {
-		nameKey(key, uint64(b.keys))
-		err = s.compact(key)
-	}
-	return errors.Join(err, batch.Close(), s.db.Close())
 }
 
 // forget drops what the page cache has of the files: it would be charged to whoever read it first.
@@ -157,7 +130,7 @@ func forget(dir string) error {
 
 // getsOurs is one side, in its group: the arena is pinned, so it counts whole, used or not.
 func (b *bench) getsOurs() (float64, error) {
-	debug.SetMemoryLimit(getBaseBytes / 2)
+	debug.SetMemoryLimit(getHeapBytes)
 	const inFlight = 12 << 20 // journal buffers of 1 MiB, the checkpoint's buffer, reads
 	o, err := mountImage(filepath.Join(b.dir, "store.img"), storage.Options{CacheBytes: int(b.getDataBytes())}, int(b.getDataBytes())+inFlight)
 	if err != nil {
@@ -172,33 +145,14 @@ func (b *bench) getsOurs() (float64, error) {
 	return rate, errors.Join(err, o.close())
 }
 
-// getsPebble is the other: what its own cache leaves of the group is the page cache's.
-func (b *bench) getsPebble() (float64, error) {
-	debug.SetMemoryLimit(getBaseBytes / 2)
-	s, err := reopenPebble(b.rivalDir("gets.pebble"), b.getDataBytes())
+// getsPebble is the other: this process, which is in the group, becomes perf/rivals. What pebble's own cache leaves of the group is the
+// page cache's.
+func (b *bench) getsPebble() error {
+	path, err := b.rivals()
 	if err != nil {
-		return 0, err
+		return err
 	}
-	get := func(rng *rand.Rand, stop func() bool) (n int, err error) {
-		key := make([]byte, keyBytes)
-		for ; !stop(); n++ {
-			nameKey(key, rng.Uint64N(uint64(b.keys)))
-			val, lent, err := s.db.Get(key)
-			if err != nil {
-				return n, fmt.Errorf("pebble: key %x: %w", key, err)
-			}
-			if len(val) != getValueBytes {
-				return n, errors.Join(fmt.Errorf("pebble: key %x has %d bytes", key, len(val)), lent.Close())
-			}
-			if err := lent.Close(); err != nil {
-				return n, err
-			}
-		}
-		return n, nil
-	}
-	if _, err := goroutineRate(b.seconds*getWarmSecs, getDepth, get); err != nil {
-		return 0, err
-	}
-	rate, err := goroutineRate(b.seconds, getDepth, get)
-	return rate, errors.Join(err, s.db.Close())
+	return unix.Exec(path, []string{path, "get", "-store", "pebble", "-dir", b.rivalDir("gets.pebble"), "-keys", strconv.Itoa(b.keys),
+		"-readers", strconv.Itoa(getDepth), "-seconds", decimal(b.seconds), "-warm", decimal(b.seconds * getWarmSecs),
+		"-cache", strconv.FormatInt(b.getDataBytes(), 10), "-heap", strconv.Itoa(getHeapBytes)}, os.Environ())
 }

@@ -10,6 +10,7 @@ import (
 
 	"basalt/engine"
 	"basalt/perf/bar"
+	"basalt/perf/keys"
 	"basalt/storage"
 )
 
@@ -43,7 +44,7 @@ func heapPart(b *bench) ([]bar.Bar, func() error, error) {
 
 // smallObjects makes objects that have an attribute and no data, in the order of their names.
 func (o *openStore) smallObjects(n int) error {
-	name, val := make([]byte, keyBytes), pattern(attrBytes)
+	name, val := make([]byte, keys.Bytes), keys.Pattern(attrBytes)
 	return o.r.Call(func(f *engine.Fiber) error {
 		for i := 0; i < n; i += bornTogether {
 			if i%objectsReport < bornTogether {
@@ -51,7 +52,7 @@ func (o *openStore) smallObjects(n int) error {
 			}
 			if _, err := o.s.Update(f, func(tx *storage.Tx) error {
 				for k := i; k < min(i+bornTogether, n); k++ {
-					nameKey(name, uint64(k))
+					keys.Name(name, uint64(k))
 					if err := tx.SetAttr(objectColl, name, attrName, val); err != nil {
 						return err
 					}
@@ -69,11 +70,11 @@ func (o *openStore) smallObjects(n int) error {
 // attrs is half reads of an attribute, half committed changes of it, of random objects among the first n.
 func (o *openStore) attrs(objects uint64) work {
 	return func(f *engine.Fiber, rng *rand.Rand, stop func() bool) (n int, err error) {
-		name, val := make([]byte, keyBytes), pattern(attrBytes)
+		name, val := make([]byte, keys.Bytes), keys.Pattern(attrBytes)
 		get := func(tx *storage.Tx) error { _, err := tx.GetAttr(objectColl, name, attrName); return err }
 		set := func(tx *storage.Tx) error { return tx.SetAttr(objectColl, name, attrName, val) }
 		for ; !stop(); n++ {
-			nameKey(name, rng.Uint64N(objects))
+			keys.Name(name, rng.Uint64N(objects))
 			if n%2 == 0 {
 				err = o.s.View(f, get)
 			} else {

@@ -1,11 +1,11 @@
 package main
 
 import (
-	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 
 	"basalt/engine"
+	"basalt/perf/keys"
 	"basalt/storage"
 )
 
@@ -103,7 +103,7 @@ func (o *openStore) overwriting(bytes uint64) work {
 
 // streamWrites overwrite an object from end to end, 1 MiB at a time, together with the other fibers; each is awaited committed.
 func (o *openStore) streamWrites(f *engine.Fiber, _ *rand.Rand, stop func() bool) (n int, err error) {
-	p := o.patcher(o.stream.name, pattern(streamBytes))
+	p := o.patcher(o.stream.name, keys.Pattern(streamBytes))
 	for ; !stop(); n++ {
 		p.data[n%streamBytes]++
 		if err := p.commit(f, o.advance(o.stream)); err != nil {
@@ -116,10 +116,10 @@ func (o *openStore) streamWrites(f *engine.Fiber, _ *rand.Rand, stop func() bool
 // births create objects of 4 KiB, each awaited committed. serial names the next one for all fibers.
 func (o *openStore) births(serial *uint64) work {
 	return func(f *engine.Fiber, _ *rand.Rand, stop func() bool) (n int, err error) {
-		p := o.patcher(make([]byte, keyBytes), make([]byte, blockBytes))
+		p := o.patcher(make([]byte, keys.Bytes), make([]byte, blockBytes))
 		for ; !stop(); n++ {
 			*serial++
-			nameKey(p.name, scatter(*serial))
+			keys.Name(p.name, keys.Scatter(*serial))
 			p.data[0]++
 			if err := p.commit(f, 0); err != nil {
 				return n, err
@@ -129,17 +129,6 @@ func (o *openStore) births(serial *uint64) work {
 	}
 }
 
-const keyBytes = 16
-
-// nameKey writes key number i: keys are in the order of their numbers, and no two are alike.
-func nameKey(key []byte, i uint64) {
-	binary.BigEndian.PutUint64(key, i)
-	binary.BigEndian.PutUint64(key[8:], scatter(i))
-}
-
-// scatter is a number that looks random and is another one for each i: an odd factor is invertible modulo 2^64.
-func scatter(i uint64) uint64 { return i * 0x9e3779b97f4a7c15 }
-
 // keyWriter puts keys, as patcher writes objects.
 type keyWriter struct {
 	s        *storage.Store
@@ -148,7 +137,7 @@ type keyWriter struct {
 }
 
 func (o *openStore) keyWriter(valueBytes int) *keyWriter {
-	w := &keyWriter{s: o.s, key: make([]byte, keyBytes), val: pattern(valueBytes)}
+	w := &keyWriter{s: o.s, key: make([]byte, keys.Bytes), val: keys.Pattern(valueBytes)}
 	w.apply = func(tx *storage.Tx) error { return tx.Put(objectColl, w.key, w.val) }
 	return w
 }
@@ -163,9 +152,9 @@ func (w *keyWriter) commit(f *engine.Fiber) error {
 
 // puts set random keys, each awaited committed.
 func (o *openStore) puts(f *engine.Fiber, rng *rand.Rand, stop func() bool) (n int, err error) {
-	w := o.keyWriter(putValueBytes)
+	w := o.keyWriter(keys.PutValueBytes)
 	for ; !stop(); n++ {
-		nameKey(w.key, scatter(rng.Uint64N(putKeys)))
+		keys.NamePut(w.key, rng)
 		w.val[0]++
 		if err := w.commit(f); err != nil {
 			return n, err
@@ -174,22 +163,22 @@ func (o *openStore) puts(f *engine.Fiber, rng *rand.Rand, stop func() bool) (n i
 	return n, nil
 }
 
-// gets look random keys up among the first n.
-func (o *openStore) gets(keys uint64) work {
+// gets look random keys up among the first total.
+func (o *openStore) gets(total uint64) work {
 	return func(f *engine.Fiber, rng *rand.Rand, stop func() bool) (n int, err error) {
-		key, got := make([]byte, keyBytes), 0
+		key, got := make([]byte, keys.Bytes), 0
 		get := func(tx *storage.Tx) error {
 			val, err := tx.Get(objectColl, key)
 			got = len(val)
 			return err
 		}
 		for ; !stop(); n++ {
-			i := rng.Uint64N(keys)
-			nameKey(key, i)
+			i := rng.Uint64N(total)
+			keys.Name(key, i)
 			if err := o.s.View(f, get); err != nil {
 				return n, fmt.Errorf("key %d: %w", i, err)
 			}
-			if got != getValueBytes {
+			if got != keys.GetValueBytes {
 				return n, fmt.Errorf("key %d has %d bytes", i, got)
 			}
 		}

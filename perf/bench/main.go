@@ -1,11 +1,11 @@
 // Command bench measures Basalt beside its ceilings, in the same run, and prints one line per bar.
 //
-//	bench -area node|store -dir DIR [-rounds 5] [-seconds 2] [-parts engine,store] [-only NAME]
+//	bench -area node|store -dir DIR [-bin bin] [-rounds 5] [-seconds 2] [-parts engine,store] [-only NAME]
 //
 // DIR holds the files that are measured on; they are written once, whole, and used again. Both sides of a bar take
 // turns (see perf/bar). The areas are lists of bars: node is one node from the engine to the mount, store is the object
 // store alone, with what is wanted of it. The parts that mount need root, and the right to drop the kernel's caches; the
-// part gets needs the right to make a memory cgroup.
+// part gets needs the right to make a memory cgroup. Its other side and that of puts are perf/rivals, a program of a module of its own.
 package main
 
 import (
@@ -23,7 +23,7 @@ import (
 // bench is what every bar needs to know. Immutable after flags were read.
 type bench struct {
 	dir     string  // for images and mounts
-	bin     string  // where storaged and basalt were built
+	bin     string  // where storaged, basalt and rivals were built
 	rounds  int     // of each bar
 	seconds float64 // of each side in a round
 	parts   string  // names of the parts to measure; empty: all
@@ -42,7 +42,7 @@ func main() {
 	var b bench
 	area := flag.String("area", "node", "list of bars: node or store")
 	flag.StringVar(&b.dir, "dir", "", "a directory for images and mounts; the files stay there for the next run")
-	flag.StringVar(&b.bin, "bin", "bin", "the directory of the built storaged and basalt")
+	flag.StringVar(&b.bin, "bin", "bin", "the directory of the built storaged and basalt, and of rivals for area store")
 	flag.IntVar(&b.rounds, "rounds", bar.RoundsMin, "rounds of each bar")
 	flag.Float64Var(&b.seconds, "seconds", 2, "seconds of each side in a round")
 	flag.StringVar(&b.only, "only", "", "measure only bars whose names contain this")

@@ -6,6 +6,7 @@ import (
 
 	"basalt/engine"
 	"basalt/engine/device"
+	"basalt/perf/keys"
 	"basalt/storage"
 )
 
@@ -99,7 +100,7 @@ func (o *openStore) fill(random, stream object) error {
 	o.random, o.stream = random, stream
 	return o.r.Call(func(f *engine.Fiber) error {
 		for _, x := range []object{random, stream} {
-			p := o.patcher(x.name, pattern(streamBytes))
+			p := o.patcher(x.name, keys.Pattern(streamBytes))
 			for off := uint64(0); off < x.bytes; off += streamBytes {
 				if _, err := p.write(f, off); err != nil {
 					return err
@@ -142,12 +143,4 @@ func (o *openStore) rate(b *bench, depth int, w work) (rate float64, err error) 
 		return err
 	})
 	return rate, err
-}
-
-func pattern(n int) []byte {
-	p := make([]byte, n)
-	for i := range p {
-		p[i] = byte(i * 13)
-	}
-	return p
 }

@@ -56,6 +56,17 @@ func TestImportsPointOneWay(t *testing.T) {
 	name := module(t)
 	for _, f := range files(t) {
 		report(t, Layers(f, name))
+		report(t, Nested(f))
+	}
+}
+
+func TestProductDoesNotRequireTheRivals(t *testing.T) {
+	for _, name := range []string{"go.mod", "go.sum"} {
+		text, err := os.ReadFile(filepath.Join(root, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		report(t, Requirements(name, text))
 	}
 }
 

@@ -1,6 +1,7 @@
 package house
 
 import (
+	"fmt"
 	"strings"
 )
 
@@ -34,6 +35,8 @@ var layers = []layer{
 
 	{of: "fuse/...", may: []string{"fuse/...", "meta/client", "engine/...", "meta/record"}},
 
+	{of: "perf/keys"},
+	{of: rivals + "/...", may: []string{"perf/keys"}},
 	{of: "perf/...", may: []string{".", "perf/...", "engine/...", "storage/...", "netio/...", "meta/...", "fuse/..."}},
 	{of: "tools/...", may: []string{".", "tools/...", "engine/...", "storage/...", "netio/...", "meta/...", "fuse/..."}},
 }
@@ -47,8 +50,34 @@ var keepers = []struct{ module, only string }{
 	{"github.com/spf13/cobra", "tools/..."},
 	{"github.com/BurntSushi/toml", "tools/..."},
 	{"github.com/prometheus/client_golang", "tools/..."},
-	{"github.com/cockroachdb/pebble", "perf/..."}, // rivals: measured beside the store, never part of it
-	{"go.etcd.io/bbolt", "perf/..."},
+	{"github.com/cockroachdb/pebble", rivals}, // measured beside the store, by a program of a module of its own
+	{"go.etcd.io/bbolt", rivals},
+}
+
+// rivals is a module inside this one: what it needs must not come into the product's go.mod, nor be compiled with every checkout. The rules
+// that parse files hold for it too. The Go commands that start in the root pass it by, so it may hold no test, which nobody would run, and
+// nothing that the simulator runs.
+const rivals = "perf/rivals"
+
+// Nested finds tests in rivals.
+func Nested(f *File) []Finding {
+	if f.IsTest() && within(f.Dir(), rivals+"/...") {
+		return []Finding{{f.Path, "nobody runs the tests of a nested module: what is worth one lies in perf/keys or perf/bench"}}
+	}
+	return nil
+}
+
+// Requirements finds what only rivals may import in the text of the product's go.mod or go.sum.
+func Requirements(name string, text []byte) []Finding {
+	var found []Finding
+	for i, line := range strings.Split(string(text), "\n") {
+		for _, k := range keepers {
+			if k.only == rivals && strings.Contains(line, k.module) {
+				found = append(found, Finding{fmt.Sprintf("%s:%d", name, i+1), fmt.Sprintf("%s is required by %s alone: go mod tidy", k.module, rivals)})
+			}
+		}
+	}
+	return found
 }
 
 // Layers finds imports that point the wrong way. module is the module path of go.mod.

@@ -31,10 +31,25 @@ func expect(t *testing.T, found []Finding, want ...string) {
 
 func TestLayersFinds(t *testing.T) {
 	bad := parse(t, "storage/x.go", "package storage\n\nimport (\n_ \"basalt/meta\"\n_ \"basalt/tools/node\"\n_ \"basalt/engine\"\n_ \"github.com/panjf2000/gnet/v2\"\n_ \"github.com/cockroachdb/pebble/v2\"\n_ \"go.etcd.io/bbolt\"\n)\n")
-	expect(t, Layers(bad, "basalt"), "storage may not import meta", "nobody imports tools", "only netio/... may import", "only perf/... may import", "only perf/... may import")
-	expect(t, Layers(parse(t, "perf/bench/x.go", "package main\n\nimport _ \"github.com/cockroachdb/pebble/v2\"\n"), "basalt"))
+	expect(t, Layers(bad, "basalt"), "storage may not import meta", "nobody imports tools", "only netio/... may import", "only perf/rivals may import", "only perf/rivals may import")
+	rival := "package main\n\nimport (\n_ \"github.com/cockroachdb/pebble/v2\"\n_ \"go.etcd.io/bbolt\"\n_ \"basalt/perf/keys\"\n)\n"
+	expect(t, Layers(parse(t, "perf/bench/x.go", rival), "basalt"), "only perf/rivals may import", "only perf/rivals may import")
+	expect(t, Layers(parse(t, "perf/rivals/x.go", rival), "basalt"))
+	expect(t, Layers(parse(t, "perf/rivals/x.go", "package main\n\nimport _ \"basalt/storage\"\n"), "basalt"), "perf/rivals may not import storage")
 	expect(t, Layers(parse(t, "storage/x_test.go", "package storage\n\nimport _ \"basalt/meta/record\"\n"), "basalt"))
 	expect(t, Layers(parse(t, "stray/x.go", "package stray\n\nimport _ \"basalt/engine\"\n"), "basalt"), "stray may not import engine")
+}
+
+func TestNestedFinds(t *testing.T) {
+	text := "package main\n"
+	expect(t, Nested(parse(t, "perf/rivals/x_test.go", text)), "nobody runs the tests")
+	expect(t, Nested(parse(t, "perf/rivals/x.go", text)))
+	expect(t, Nested(parse(t, "perf/bench/x_test.go", text)))
+}
+
+func TestRequirementsFinds(t *testing.T) {
+	bad := "require (\n\tgithub.com/cockroachdb/datadriven v1.0.3\n\tgithub.com/cockroachdb/pebble/v2 v2.1.7 // indirect\n)\nrequire go.etcd.io/bbolt v1.5.0\n"
+	expect(t, Requirements("go.mod", []byte(bad)), "go.mod:3: github.com/cockroachdb/pebble", "go.mod:5: go.etcd.io/bbolt")
 }
 
 func TestCallsFinds(t *testing.T) {
