@@ -101,6 +101,12 @@ type layer struct {
 	puts        int    // bytes of the keys and values that stand now, deletions left out
 	muts        uint64 // changes so far, undone ones included: a cursor over the active layer looks at it
 	extra       int    // bytes of dirty blocks
+
+	// Of floor.
+	found  item
+	hit    bool
+	strict bool
+	pick   func(item) bool
 }
 
 func newLayer(a *arena.Arena, chunkBytes int) *layer {
@@ -110,7 +116,19 @@ func newLayer(a *arena.Arena, chunkBytes int) *layer {
 		return bytes.Compare(m.key(a.key, a.klen), m.key(b.key, b.klen)) < 0
 	})
 	l.tombs.init(l)
+	l.bind()
 	return l
+}
+
+// bind makes the callback once, so that no lookup makes a closure.
+func (l *layer) bind() {
+	l.pick = func(it item) bool {
+		if l.strict && bytes.Equal(l.keyOf(&it), l.probe) {
+			return true
+		}
+		l.found, l.hit = it, true
+		return false
+	}
 }
 
 // clone is the layer as it is now, in O(1): the nodes of the trees are shared until one side changes them.
@@ -119,6 +137,7 @@ func (l *layer) clone() *layer {
 	c := &layer{memory: l.memory, items: l.items.Clone(), order: l.order, muts: l.muts}
 	c.tombs = tombSet{l: c, tree: l.tombs.tree.Clone()}
 	c.tombs.bind()
+	c.bind()
 	return c
 }
 
@@ -149,6 +168,13 @@ func (l *layer) get(key []byte) (item, bool) {
 func (l *layer) exact(key []byte) (item, bool) {
 	l.probe = key
 	return l.items.Get(item{key: probeRef})
+}
+
+// floor finds the last item at or before key, strictly before it on demand, hidden by a tombstone or not.
+func (l *layer) floor(key []byte, strict bool) (item, bool) {
+	l.probe, l.hit, l.strict = key, false, strict
+	l.items.DescendLessOrEqual(item{key: probeRef}, l.pick)
+	return l.found, l.hit
 }
 
 // put makes key an item. val is copied. It returns the new item and the one it replaced.

@@ -53,9 +53,15 @@ type layerModel struct {
 	rng  *rand.Rand
 	l    *layer
 	keys map[string]string
+	draw func() []byte // a key, if not one of 200
 }
 
-func (m *layerModel) key() []byte { return []byte(fmt.Sprintf("k%03d", m.rng.IntN(200))) }
+func (m *layerModel) key() []byte {
+	if m.draw != nil {
+		return m.draw()
+	}
+	return []byte(fmt.Sprintf("k%03d", m.rng.IntN(200)))
+}
 
 // undo takes a change back in one of four cases.
 func (m *layerModel) undo(mark int, back func()) bool {
