@@ -75,7 +75,7 @@ func (f *floorModel) fillTree() {
 
 // layer is one more layer over what there is.
 func (f *floorModel) layer() *layer {
-	m := layerModel{t: f.t, rng: f.rng, l: newLayer(f.b.r.Arena(), 32<<10), keys: f.keys, draw: f.key}
+	m := layerModel{t: f.t, rng: f.rng, l: newLayer(f.b.r.Arena(), 32<<10, &nodePool{}), keys: f.keys, draw: f.key}
 	for range f.rng.IntN(300) {
 		switch f.rng.IntN(12) {
 		case 0:

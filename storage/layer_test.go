@@ -18,7 +18,7 @@ func TestLayerAgainstMap(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		m := layerModel{t: t, rng: rand.New(rand.NewPCG(seed, 1)), l: newLayer(a, 64<<10), keys: map[string]string{}}
+		m := layerModel{t: t, rng: rand.New(rand.NewPCG(seed, 1)), l: newLayer(a, 64<<10, &nodePool{}), keys: map[string]string{}}
 		var frozen *layer
 		var frozenKeys map[string]string
 		for op := 0; op < 600; op++ {

@@ -52,7 +52,8 @@ type Store struct {
 	alloc      *alloc.Allocator
 	colls      *collSet
 	active     *layer
-	frozen     *layer // being folded, or nil
+	frozen     *layer   // being folded, or nil
+	nodes      nodePool // of layers to come
 	limbo      limbo
 	ring       journal.Ring
 	pipe       *journal.Pipeline
