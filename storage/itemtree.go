@@ -1,10 +1,14 @@
 package storage
 
-import "bytes"
+import (
+	"bytes"
+	"cmp"
+	"encoding/binary"
+)
 
 const (
 	itemsMax   = 63 // of a node
-	chunkNodes = 16 // of 1.8 KiB each
+	chunkNodes = 16 // of 2.8 KiB each
 	noNode     = ^uint32(0)
 )
 
@@ -40,6 +44,7 @@ type nodes struct {
 	used   uint32
 	spare  []uint32 // given back by a deletion
 	gens   uint32   // given out
+	family uint32   // given out last
 }
 
 func (s *nodes) at(i uint32) *itemNode { return &s.chunks[i/chunkNodes][i%chunkNodes] }
@@ -76,6 +81,15 @@ func newItemTree(m *memory) itemTree { return itemTree{m: m, root: noNode, gen: 
 
 func (s *nodes) nextGen() uint32 { s.gens++; return s.gens }
 
+// nextFamily is a family of its own, or none when all numbers have been given out.
+func (s *nodes) nextFamily() uint32 {
+	if s.family+1 != 0 {
+		s.family++
+		return s.family
+	}
+	return 0
+}
+
 // clone is the tree as it is now, in O(1).
 func (t *itemTree) clone() itemTree {
 	c := *t
@@ -83,16 +97,40 @@ func (t *itemTree) clone() itemTree {
 	return c
 }
 
-// find is the first item of a node that is not before key, and whether it is at key.
-func (t *itemTree) find(n *itemNode, key []byte) (int, bool) {
+// tailBytes of a key are compared as a number where the rest is known to be the same. The extents of an object differ in no more.
+const tailBytes = 8
+
+// probe is a key on its way down the tree. Each key that it is compared with stands somewhere else in the slab; that of a family it already
+// knows to be its own needs no look there.
+type probe struct {
+	key    []byte
+	tail   uint64
+	family uint32 // of the last key that was like it but for the tail; 0: none was met
+}
+
+func probeOf(key []byte) probe {
+	p := probe{key: key}
+	if i := len(key) - tailBytes; i >= 0 {
+		p.tail = binary.BigEndian.Uint64(key[i:])
+	}
+	return p
+}
+
+// find is the first item of a node that is not before p, and whether it is at p.
+func (t *itemTree) find(n *itemNode, p *probe) (int, bool) {
 	lo, hi := 0, int(n.n)
 	for lo < hi {
 		mid := int(uint(lo+hi) >> 1)
-		it := &n.items[mid]
-		switch bytes.Compare(t.m.slab.bytes(it.key, int(it.klen)), key) {
-		case -1:
+		var c int
+		if it := &n.items[mid]; it.family == p.family && p.family != 0 {
+			c = cmp.Compare(it.tail, p.tail)
+		} else {
+			c = t.compare(it, p)
+		}
+		switch {
+		case c < 0:
 			lo = mid + 1
-		case 0:
+		case c == 0:
 			return mid, true
 		default:
 			hi = mid
@@ -101,10 +139,21 @@ func (t *itemTree) find(n *itemNode, key []byte) (int, bool) {
 	return lo, false
 }
 
+// compare compares whole keys, and has p join the family of one that is like it.
+func (t *itemTree) compare(it *item, p *probe) int {
+	k := t.m.slab.bytes(it.key, int(it.klen))
+	if i := len(k) - tailBytes; i >= 0 && len(k) == len(p.key) && bytes.Equal(k[:i], p.key[:i]) {
+		p.family = it.family
+		return cmp.Compare(it.tail, p.tail)
+	}
+	return bytes.Compare(k, p.key)
+}
+
 func (t *itemTree) get(key []byte) (item, bool) {
+	p := probeOf(key)
 	for at := t.root; at != noNode; {
 		n := t.m.nodes.at(at)
-		i, equal := t.find(n, key)
+		i, equal := t.find(n, &p)
 		if equal {
 			return n.items[i], true
 		}
@@ -118,9 +167,10 @@ func (t *itemTree) get(key []byte) (item, bool) {
 
 // floor is the last item at key or before it, strictly before it on demand.
 func (t *itemTree) floor(key []byte, strict bool) (it item, ok bool) {
+	p := probeOf(key)
 	for at := t.root; at != noNode; {
 		n := t.m.nodes.at(at)
-		i, equal := t.find(n, key)
+		i, equal := t.find(n, &p)
 		if equal && !strict {
 			return n.items[i], true
 		}
@@ -140,23 +190,27 @@ func (t *itemTree) from(key []byte, strict bool, out []item) []item {
 	if t.root == noNode {
 		return out
 	}
-	return t.gather(t.m.nodes.at(t.root), key, strict, out)
+	if key == nil {
+		return t.gather(t.m.nodes.at(t.root), nil, strict, out)
+	}
+	p := probeOf(key)
+	return t.gather(t.m.nodes.at(t.root), &p, strict, out)
 }
 
-func (t *itemTree) gather(n *itemNode, key []byte, strict bool, out []item) []item {
+func (t *itemTree) gather(n *itemNode, p *probe, strict bool, out []item) []item {
 	i := 0
-	if key != nil {
+	if p != nil {
 		var equal bool
-		if i, equal = t.find(n, key); equal {
+		if i, equal = t.find(n, p); equal {
 			if !strict {
 				out = append(out, n.items[i])
 			}
-			i, key = i+1, nil // all of the next child is behind key
+			i, p = i+1, nil // all of the next child is behind it
 		}
 	}
-	for ; len(out) < cap(out); i, key = i+1, nil {
+	for ; len(out) < cap(out); i, p = i+1, nil {
 		if !n.leaf {
-			out = t.gather(t.m.nodes.at(n.kids[i]), key, strict, out)
+			out = t.gather(t.m.nodes.at(n.kids[i]), p, strict, out)
 		}
 		if i >= int(n.n) || len(out) == cap(out) {
 			break
@@ -198,6 +252,7 @@ func (t *itemTree) drop(at uint32) {
 
 // put sets the item of a key and returns the one that it replaced.
 func (t *itemTree) put(key []byte, it item) (old item, had bool) {
+	p := probeOf(key)
 	if t.root == noNode {
 		t.root, _ = t.m.nodes.add(t.gen, true)
 	}
@@ -209,12 +264,16 @@ func (t *itemTree) put(key []byte, it item) (old item, had bool) {
 		n = up
 	}
 	for {
-		i, equal := t.find(n, key)
+		i, equal := t.find(n, &p)
 		if equal {
+			it.family, it.tail = n.items[i].family, p.tail
 			old, n.items[i] = n.items[i], it
 			return old, true
 		}
 		if n.leaf {
+			if it.family, it.tail = p.family, p.tail; it.family == 0 && len(key) >= tailBytes {
+				it.family = t.m.nodes.nextFamily()
+			}
 			n.insert(i, it)
 			t.n++
 			return old, false
@@ -252,11 +311,12 @@ func (t *itemTree) split(n *itemNode, i int) {
 
 // remove deletes the item of a key.
 func (t *itemTree) remove(key []byte) bool {
+	p := probeOf(key)
 	if t.root == noNode {
 		return false
 	}
 	for n := t.own(&t.root); ; {
-		i, equal := t.find(n, key)
+		i, equal := t.find(n, &p)
 		if equal {
 			t.removeAt(n, i)
 			t.n--

@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"bytes"
 	"encoding/binary"
 	"maps"
 	"math/rand/v2"
@@ -59,16 +60,28 @@ type treeModel struct {
 
 const treeKeys = 20000
 
-func treeKey(k uint32) []byte { return binary.BigEndian.AppendUint32(nil, k) }
+// treeKey: the keys of a few stretches differ in their tails only, others are shorter than a tail, or longer by some bytes.
+func treeKey(k uint32) []byte {
+	key := binary.BigEndian.AppendUint16(nil, uint16(k/1000))
+	switch tail := k % 1000; k / 1000 % 4 {
+	case 0:
+		return binary.BigEndian.AppendUint16(key, uint16(tail))
+	case 1:
+		return append(binary.BigEndian.AppendUint64(key, uint64(tail/3)), make([]byte, tail%3)...)
+	default:
+		return binary.BigEndian.AppendUint64(append(key, "object"...), uint64(tail)<<40)
+	}
+}
 
 func (x *treeModel) put(k uint32) {
-	ref, mem, err := x.tree.m.slab.alloc(4)
+	key := treeKey(k)
+	ref, mem, err := x.tree.m.slab.alloc(len(key))
 	if err != nil {
 		x.t.Fatal(err)
 	}
-	copy(mem, treeKey(k))
-	it := item{key: ref, klen: 4, vlen: x.rng.Uint32()}
-	old, had := x.tree.put(treeKey(k), it)
+	copy(mem, key)
+	it := item{key: ref, klen: uint16(len(key)), vlen: x.rng.Uint32()}
+	old, had := x.tree.put(key, it)
 	if was, ok := x.want[k]; ok != had || had && old.vlen != was {
 		x.t.Fatalf("put of %d replaced %v %v, want %v %v", k, old.vlen, had, was, ok)
 	}
@@ -130,7 +143,7 @@ func (x *treeModel) check(seed uint64) {
 		x.t.Fatalf("seed %d: %d items, the count says %d, want %d", seed, len(all), x.tree.n, len(keys))
 	}
 	is := func(it item, i int) bool {
-		return binary.BigEndian.Uint32(x.tree.m.slab.bytes(it.key, 4)) == keys[i] && it.vlen == x.want[keys[i]]
+		return bytes.Equal(x.tree.m.slab.bytes(it.key, int(it.klen)), treeKey(keys[i])) && it.vlen == x.want[keys[i]]
 	}
 	for i := range all {
 		if !is(all[i], i) {

@@ -14,14 +14,16 @@ const (
 	itemDirty              // an extent of one block that is in memory only: val is its index in layer.dirty
 )
 
-// item is one key of a delta, without a pointer: 24 bytes in the nodes of the tree.
+// item is one key of a delta, without a pointer: 40 bytes in the nodes of the tree.
 type item struct {
-	order uint64 // when it was written, counted in changes of this layer; a tombstone hides what is older than itself
-	key   slabRef
-	val   slabRef // or the index of the dirty block
-	vlen  uint32
-	klen  uint16
-	what  uint8
+	tail   uint64 // of the key, see probe
+	family uint32
+	order  uint64 // when it was written, counted in changes of this layer; a tombstone hides what is older than itself
+	key    slabRef
+	val    slabRef // or the index of the dirty block
+	vlen   uint32
+	klen   uint16
+	what   uint8
 
 	// settled: whoever wrote this item has taken care of what the layers below said about the key. It matters for extents: the blocks of
 	// an entry below were freed then, so the fold must not free them again when a tombstone covers the key. An item that was first
@@ -55,7 +57,7 @@ type dirtyBlock struct {
 
 const (
 	layerDegree   = 32 // of the tree of tombstones
-	itemHeapBytes = 48 // what an item costs in tree nodes that are two thirds full, on average
+	itemHeapBytes = 64 // what an item costs in tree nodes that are two thirds full, on average
 )
 
 // memory is what the keys and values of a layer and of its clones stand in. It dies with the last of them.
