@@ -108,7 +108,7 @@ func (s *Store) deleteReserve() uint64 {
 // foldBlocks bounds what a fold of the layer can take before it frees anything: every path to a changed key is written anew, but never more
 // than the whole tree; besides what is new, packed half full at the worst, the dirty blocks and the long values.
 func (s *Store) foldBlocks(l *layer) uint64 {
-	changes := uint64(l.items.Len() + 2*l.tombs.len())
+	changes := uint64(l.items.n + 2*l.tombs.len())
 	if changes == 0 {
 		return 0
 	}

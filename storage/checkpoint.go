@@ -160,7 +160,7 @@ func (s *Store) freeze(t *engine.Turn) {
 		c.super.Flags = format.SuperClean
 	}
 	c.super.WallNs = t.Wall()
-	s.frozen, s.active = s.active, newLayer(s.arena, s.opt.SlabChunkBytes)
+	s.frozen, s.active = s.active, newLayer(s.arena, s.opt.SlabChunkBytes, &s.nodes)
 	c.free = s.alloc.Snapshot()
 	for _, b := range s.limbo.held { // free for whoever mounts: the readers that hold them die with us
 		for _, e := range b.blocks {

@@ -51,7 +51,10 @@ func (tx *Tx) place(c Coll, obj []byte, o *format.Onode, pieces []byte) error {
 	for len(pieces) > 0 {
 		var q format.Piece
 		q, pieces = format.FirstPiece(pieces)
-		removed, err := tx.trim(c, obj, q.BlockOff, q.BlockOff+uint64(q.Extent.Len), true)
+		if err := tx.findBefore(c, obj, &q); err != nil {
+			return err
+		}
+		removed, err := tx.trim(c, obj, q.BlockOff, q.BlockOff+uint64(q.Extent.Len), true, tx.before.rec.Len == 0)
 		if err != nil {
 			return err
 		}
@@ -60,16 +63,35 @@ func (tx *Tx) place(c Coll, obj []byte, o *format.Onode, pieces []byte) error {
 		if err := tx.putPiece(c, obj, q.BlockOff, r); err != nil {
 			return err
 		}
+		tx.s.placed = pieceEnd{off: q.BlockOff + uint64(q.Extent.Len), block: q.Extent.End()}
 	}
 	return nil
 }
 
-// putPiece stores a run of blocks as extent records. One that continues the extent before it, in the object and on the device, makes that
-// one longer.
+// pieceEnd is where a piece ended, in its object and on the device.
+type pieceEnd struct {
+	off   uint64
+	block BlockNo
+}
+
+// findBefore finds the extent that a piece continues, in the object and on the device, and that has room for at least one block more. Blocks
+// are handed out in the order in which they are placed, so it can only be the one that was placed last; others are not even looked for.
+func (tx *Tx) findBefore(c Coll, obj []byte, q *format.Piece) error {
+	tx.before = extentPiece{}
+	if tx.s.placed != (pieceEnd{off: q.BlockOff, block: q.Extent.Start}) {
+		return nil
+	}
+	p, ok, err := tx.extentAt(c, obj, q.BlockOff-1)
+	if ok && p.rec.Len > 0 && p.rec.Len < format.ExtentBlocksMax && p.end() == q.BlockOff && p.rec.Extent().End() == q.Extent.Start {
+		tx.before = p
+	}
+	return err
+}
+
+// putPiece stores a run of blocks as extent records. The first blocks make tx.before longer, if there is one.
 func (tx *Tx) putPiece(c Coll, obj []byte, off uint64, r format.ExtentRecord) error {
 	for done := 0; done < int(r.Len); {
-		b := &tx.before
-		if done == 0 && b.rec.Len > 0 && b.rec.Len < format.ExtentBlocksMax && b.end() == off && b.rec.Extent().End() == r.Start {
+		if b := &tx.before; done == 0 && b.rec.Len > 0 {
 			n := min(format.ExtentBlocksMax-int(b.rec.Len), int(r.Len))
 			tx.node = append(append(tx.node[:0], b.rec.Crcs...), r.Crcs[:4*n]...)
 			longer := format.ExtentRecord{Start: b.rec.Start, Len: b.rec.Len + BlockCount(n), Crcs: tx.node}

@@ -33,35 +33,54 @@ func (l *layer) extentOf(it *item) format.ExtentRecord {
 	return r
 }
 
-// collect finds the extents that overlap blocks [lo, hi) of an object, in order, and puts them into tx.recs. No extent has more than 64
-// blocks, so the first of them starts at lo-63 or later.
+// collect finds the extents that overlap blocks [lo, hi) of an object, in order, and puts them into tx.recs.
 func (tx *Tx) collect(c Coll, obj []byte, lo, hi uint64) error {
 	tx.recs = tx.recs[:0]
-	from := lo - min(lo, format.ExtentBlocksMax-1)
-	if from > 0 {
-		from-- // one more, to see the extent that ends where lo begins: a write may continue it
+	p, ok, err := tx.extentAt(c, obj, lo)
+	if err != nil {
+		return err
+	}
+	from := lo + 1
+	if ok && p.end() > lo {
+		tx.recs = append(tx.recs, p)
+		from = p.end() // extents that readers see never overlap
+	}
+	if from >= hi {
+		return nil
 	}
 	cur := &tx.cur
 	cur.lo = format.AppendExtentKey(cur.lo[:0], uint16(c), obj, from)
 	cur.end = format.AppendExtentKey(cur.end[:0], uint16(c), obj, hi)
-	tx.before = extentPiece{}
 	miss := cur.open(tx.v, cur.lo, cur.end)
 	for ; miss.None() && cur.valid; miss = cur.next() {
 		p, err := tx.s.piece(&cur.cur)
 		if err != nil {
 			return tx.breaks(err)
 		}
-		if p.end() == lo {
-			tx.before = p
-		}
-		if p.end() > lo {
-			tx.recs = append(tx.recs, p)
-		}
+		tx.recs = append(tx.recs, p)
 	}
 	if !miss.None() {
 		return tx.missing(miss)
 	}
 	return nil
+}
+
+// extentAt finds the last extent of an object that starts at block b or before, and not too early to have b, or to end where b begins: no
+// extent has more than 64 blocks.
+func (tx *Tx) extentAt(c Coll, obj []byte, b uint64) (p extentPiece, ok bool, err error) {
+	cur := &tx.cur
+	cur.lo = format.AppendExtentKey(cur.lo[:0], uint16(c), obj, b-min(b, format.ExtentBlocksMax))
+	cur.end = format.AppendExtentKey(cur.end[:0], uint16(c), obj, b)
+	if miss := cur.floor(tx.v, cur.lo, cur.end); !miss.None() {
+		return p, false, tx.missing(miss)
+	}
+	if !cur.valid {
+		return p, false, nil
+	}
+	if p, err = tx.s.piece(&cur.cur); err != nil {
+		return p, false, tx.breaks(err)
+	}
+	return p, true, nil
 }
 
 // piece decodes an entry of an extent key.
@@ -83,8 +102,9 @@ func (s *Store) piece(e *entry) (extentPiece, error) {
 }
 
 // trim takes blocks [lo, hi) away from an object and tells how many there were. drop: blocks that the open group has not written yet need
-// not be written at all; false where the record needs them to be there, because it patches them.
-func (tx *Tx) trim(c Coll, obj []byte, lo, hi uint64, drop bool) (removed uint64, err error) {
+// not be written at all; false where the record needs them to be there, because it patches them. again: the caller puts another extent at lo
+// next, so that one which starts there need not be deleted first.
+func (tx *Tx) trim(c Coll, obj []byte, lo, hi uint64, drop, again bool) (removed uint64, err error) {
 	if err := tx.collect(c, obj, lo, hi); err != nil {
 		return 0, err
 	}
@@ -100,7 +120,7 @@ func (tx *Tx) trim(c Coll, obj []byte, lo, hi uint64, drop bool) (removed uint64
 		if p.off < lo {
 			left := p.rec.Sub(0, int(lo-p.off))
 			err = tx.putExtent(c, obj, p.off, &left)
-		} else {
+		} else if p.off > lo || !again {
 			tx.key = format.AppendExtentKey(tx.key[:0], uint16(c), obj, p.off)
 			err = tx.put(tx.key, nil, itemDel, 0)
 		}
@@ -160,16 +180,16 @@ func (tx *Tx) cutBlocks(c Coll, obj []byte, o *format.Onode, lo, hi uint64) erro
 		return nil
 	}
 	if o.Blocks <= uint64(tx.s.opt.ExactBlocksMax) && o.Flags&onodeApprox == 0 {
-		removed, err := tx.trim(c, obj, lo, hi, true)
+		removed, err := tx.trim(c, obj, lo, hi, true, false)
 		o.Blocks -= removed
 		return err
 	}
 	const edge = format.ExtentBlocksMax // no extent that crosses lo ends behind lo+edge, none that crosses hi starts before hi-edge
-	a, err := tx.trim(c, obj, lo, min(hi, lo+edge), true)
+	a, err := tx.trim(c, obj, lo, min(hi, lo+edge), true, false)
 	if err != nil {
 		return err
 	}
-	b, err := tx.trim(c, obj, max(lo, hi-min(hi, edge)), hi, true)
+	b, err := tx.trim(c, obj, max(lo, hi-min(hi, edge)), hi, true, false)
 	if err != nil {
 		return err
 	}
@@ -232,7 +252,7 @@ func (tx *Tx) patch(c Coll, obj []byte, o *format.Onode, off uint64, p []byte, n
 	l.dirtyLive++
 	tx.grew = true
 	if base != nil {
-		if _, err := tx.trim(c, obj, b, b+1, false); err != nil {
+		if _, err := tx.trim(c, obj, b, b+1, false, true); err != nil {
 			return err
 		}
 	}

@@ -1,13 +1,10 @@
 package storage
 
 import (
-	"bytes"
 	"fmt"
 
 	"basalt/engine/arena"
 	"basalt/storage/format"
-
-	"github.com/google/btree"
 )
 
 // What an item of the delta says about its key.
@@ -17,14 +14,16 @@ const (
 	itemDirty              // an extent of one block that is in memory only: val is its index in layer.dirty
 )
 
-// item is one key of a delta, without a pointer: 32 bytes in the nodes of the tree.
+// item is one key of a delta, without a pointer: 40 bytes in the nodes of the tree.
 type item struct {
-	order uint64 // when it was written, counted in changes of this layer; a tombstone hides what is older than itself
-	key   slabRef
-	val   slabRef // or the index of the dirty block
-	vlen  uint32
-	klen  uint16
-	what  uint8
+	tail   uint64 // of the key, see probe
+	family uint32
+	order  uint64 // when it was written, counted in changes of this layer; a tombstone hides what is older than itself
+	key    slabRef
+	val    slabRef // or the index of the dirty block
+	vlen   uint32
+	klen   uint16
+	what   uint8
 
 	// settled: whoever wrote this item has taken care of what the layers below said about the key. It matters for extents: the blocks of
 	// an entry below were freed then, so the fold must not free them again when a tombstone covers the key. An item that was first
@@ -43,7 +42,7 @@ func (it *item) putBytes() int {
 	return int(it.klen) + int(it.vlen)
 }
 
-// probeRef marks the item that stands for layer.probe. No slab is so long that this would be a place in it.
+// probeRef marks the tombstone end that stands for layer.probe. No slab is so long that this would be a place in it.
 const probeRef = ^slabRef(0)
 
 // dirtyBlock is a block of an object that was written in part: its whole content, which fold writes out.
@@ -57,8 +56,8 @@ type dirtyBlock struct {
 }
 
 const (
-	layerDegree   = 32
-	itemHeapBytes = 48 // what an item costs in tree nodes that are two thirds full, on average
+	layerDegree   = 32 // of the tree of tombstones
+	itemHeapBytes = 64 // what an item costs in tree nodes that are two thirds full, on average
 )
 
 // memory is what the keys and values of a layer and of its clones stand in. It dies with the last of them.
@@ -66,6 +65,7 @@ type memory struct {
 	slab  *slab
 	probe []byte // the key that probeRef stands for
 	dirty []dirtyBlock
+	nodes nodes
 	refs  int
 }
 
@@ -87,13 +87,14 @@ func (m *memory) release() {
 	}
 	m.dirty = nil
 	m.slab.release()
+	m.nodes.release()
 }
 
 // layer is one generation of the delta: every change since a group boundary that is not yet in the tree. The active layer changes; a
 // frozen one never does.
 type layer struct {
 	*memory
-	items       *btree.BTreeG[item]
+	items       itemTree
 	tombs       tombSet
 	order       uint64 // of the last change
 	dirtyLive   int    // dirty blocks that fold must write
@@ -103,12 +104,9 @@ type layer struct {
 	extra       int    // bytes of dirty blocks
 }
 
-func newLayer(a *arena.Arena, chunkBytes int) *layer {
-	m := &memory{slab: newSlab(a, chunkBytes), refs: 1}
-	l := &layer{memory: m}
-	l.items = btree.NewG(layerDegree, func(a, b item) bool {
-		return bytes.Compare(m.key(a.key, a.klen), m.key(b.key, b.klen)) < 0
-	})
+func newLayer(a *arena.Arena, chunkBytes int, pool *nodePool) *layer {
+	m := &memory{slab: newSlab(a, chunkBytes), nodes: nodes{pool: pool}, refs: 1}
+	l := &layer{memory: m, items: newItemTree(m)}
 	l.tombs.init(l)
 	return l
 }
@@ -116,7 +114,7 @@ func newLayer(a *arena.Arena, chunkBytes int) *layer {
 // clone is the layer as it is now, in O(1): the nodes of the trees are shared until one side changes them.
 func (l *layer) clone() *layer {
 	l.refs++
-	c := &layer{memory: l.memory, items: l.items.Clone(), order: l.order, muts: l.muts}
+	c := &layer{memory: l.memory, items: l.items.clone(), order: l.order, muts: l.muts}
 	c.tombs = tombSet{l: c, tree: l.tombs.tree.Clone()}
 	c.tombs.bind()
 	return c
@@ -127,15 +125,14 @@ func (l *layer) valOf(it *item) []byte { return l.slab.bytes(it.val, int(it.vlen
 
 // bytes is what the layer counts against the limit of the delta.
 func (l *layer) bytes() int {
-	return l.slab.next + l.extra + (l.items.Len()+l.tombs.len())*itemHeapBytes
+	return l.slab.next + l.extra + (l.items.n+l.tombs.len())*itemHeapBytes
 }
 
-func (l *layer) empty() bool { return l.items.Len() == 0 && l.tombs.len() == 0 }
+func (l *layer) empty() bool { return l.items.n == 0 && l.tombs.len() == 0 }
 
 // get finds the layer's own word about key: an item, or a tombstone (item.what == itemDel), or nothing.
 func (l *layer) get(key []byte) (item, bool) {
-	l.probe = key
-	it, ok := l.items.Get(item{key: probeRef})
+	it, ok := l.items.get(key)
 	if l.tombs.len() == 0 {
 		return it, ok
 	}
@@ -146,10 +143,10 @@ func (l *layer) get(key []byte) (item, bool) {
 }
 
 // exact finds the item with that key, hidden by a tombstone or not.
-func (l *layer) exact(key []byte) (item, bool) {
-	l.probe = key
-	return l.items.Get(item{key: probeRef})
-}
+func (l *layer) exact(key []byte) (item, bool) { return l.items.get(key) }
+
+// floor finds the last item at or before key, strictly before it on demand, hidden by a tombstone or not.
+func (l *layer) floor(key []byte, strict bool) (item, bool) { return l.items.floor(key, strict) }
 
 // put makes key an item. val is copied. It returns the new item and the one it replaced.
 func (l *layer) put(key, val []byte, what uint8, index uint32, settled bool) (now, old item, had bool, err error) {
@@ -170,7 +167,7 @@ func (l *layer) put(key, val []byte, what uint8, index uint32, settled bool) (no
 	l.order++
 	l.muts++
 	now.order = l.order
-	old, had = l.items.ReplaceOrInsert(now)
+	old, had = l.items.put(key, now)
 	l.puts += now.putBytes() - old.putBytes()
 	return now, old, had, nil
 }
@@ -179,10 +176,10 @@ func (l *layer) put(key, val []byte, what uint8, index uint32, settled bool) (no
 func (l *layer) unput(now, old item, had bool) {
 	l.muts++
 	if had {
-		l.items.ReplaceOrInsert(old)
+		l.items.put(l.keyOf(&old), old)
 		return
 	}
-	if _, ok := l.items.Delete(now); !ok {
+	if !l.items.remove(l.keyOf(&now)) {
 		panic("storage: undo of a key that is not there")
 	}
 }

@@ -18,7 +18,7 @@ func TestLayerAgainstMap(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		m := layerModel{t: t, rng: rand.New(rand.NewPCG(seed, 1)), l: newLayer(a, 64<<10), keys: map[string]string{}}
+		m := layerModel{t: t, rng: rand.New(rand.NewPCG(seed, 1)), l: newLayer(a, 64<<10, &nodePool{}), keys: map[string]string{}}
 		var frozen *layer
 		var frozenKeys map[string]string
 		for op := 0; op < 600; op++ {
@@ -53,9 +53,15 @@ type layerModel struct {
 	rng  *rand.Rand
 	l    *layer
 	keys map[string]string
+	draw func() []byte // a key, if not one of 200
 }
 
-func (m *layerModel) key() []byte { return []byte(fmt.Sprintf("k%03d", m.rng.IntN(200))) }
+func (m *layerModel) key() []byte {
+	if m.draw != nil {
+		return m.draw()
+	}
+	return []byte(fmt.Sprintf("k%03d", m.rng.IntN(200)))
+}
 
 // undo takes a change back in one of four cases.
 func (m *layerModel) undo(mark int, back func()) bool {

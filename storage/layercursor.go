@@ -1,45 +1,24 @@
 package storage
 
-import "bytes"
-
 const cursorBatch = 16
 
-// layerCursor walks the items of one layer in key order, hidden ones included. It reads them in small runs, because the tree only has
-// callbacks. When the layer changes it must seek again.
+// layerCursor walks the items of one layer in key order, hidden ones included. It reads them in small runs. When the layer changes it must seek
+// again.
 type layerCursor struct {
-	l       *layer
-	run     [cursorBatch]item
-	n, i    int
-	more    bool   // the layer may have items behind the run
-	skip    []byte // the key that a continued run starts behind
-	collect func(item) bool
+	l    *layer
+	run  [cursorBatch]item
+	n, i int
+	more bool // the layer may have items behind the run
 }
 
 // seek stands on the first item at or after key. It must be called before anything else, again for another layer.
 func (c *layerCursor) seek(l *layer, key []byte) {
-	if c.collect == nil {
-		c.collect = func(it item) bool { // made once for the cursor's life
-			if c.skip != nil {
-				same := bytes.Equal(c.l.keyOf(&it), c.skip)
-				c.skip = nil
-				if same {
-					return true
-				}
-			}
-			c.run[c.n] = it
-			c.n++
-			return c.n < cursorBatch
-		}
-	}
 	c.l = l
-	c.skip = nil
-	c.fill(key)
+	c.fill(key, false)
 }
 
-func (c *layerCursor) fill(key []byte) {
-	c.n, c.i = 0, 0
-	c.l.probe = key
-	c.l.items.AscendGreaterOrEqual(item{key: probeRef}, c.collect)
+func (c *layerCursor) fill(key []byte, strict bool) {
+	c.n, c.i = len(c.l.items.from(key, strict, c.run[:0])), 0
 	c.more = c.n == cursorBatch
 }
 
@@ -60,7 +39,5 @@ func (c *layerCursor) next() {
 		c.i++
 		return
 	}
-	last := c.l.keyOf(&c.run[c.i]) // slab memory: stays while the layer does
-	c.skip = last
-	c.fill(last)
+	c.fill(c.l.keyOf(&c.run[c.i]), true) // slab memory: stays while the layer does
 }

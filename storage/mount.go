@@ -83,7 +83,7 @@ func open(f *engine.Fiber, h *device.Handle, slice int, opt Options, rep *MountR
 		Device: h, Name: s.name, Arena: a, Store: super.Store, NodeBytes: int(super.NodeBytes), Space: s.space,
 		CacheBytes: int64(opt.CacheBytes),
 	})
-	s.active = newLayer(a, opt.SlabChunkBytes)
+	s.active = newLayer(a, opt.SlabChunkBytes, &s.nodes)
 	if err := s.takeMemory(); err != nil {
 		s.discard()
 		return nil, err

@@ -267,25 +267,31 @@ func (s *Store) seek(f *engine.Fiber, c Coll, obj []byte, off uint64, data bool)
 
 // edge is the first block of [b, end) that has data, or none; end if there is none.
 func (tx *Tx) edge(c Coll, obj []byte, b, end uint64, data bool) (uint64, error) {
+	p, ok, err := tx.extentAt(c, obj, b)
+	if err != nil {
+		return 0, err
+	}
+	if ok && p.end() > b {
+		if data {
+			return b, nil
+		}
+		b = p.end()
+	}
 	cur := &tx.cur
-	from := b - min(b, format.ExtentBlocksMax-1)
-	cur.lo = format.AppendExtentKey(cur.lo[:0], uint16(c), obj, from)
-	cur.end = format.AppendExtentKey(cur.end[:0], uint16(c), obj, end)
+	cur.lo = format.AppendExtentKey(cur.lo[:0], uint16(c), obj, b)
+	cur.end = format.AppendExtentKey(cur.end[:0], uint16(c), obj, max(b, end))
 	miss := cur.open(tx.v, cur.lo, cur.end)
 	for ; miss.None() && cur.valid; miss = cur.next() {
 		p, err := tx.s.piece(&cur.cur)
-		if err != nil {
-			return 0, err
-		}
 		switch {
-		case p.end() <= b:
+		case err != nil:
+			return 0, err
 		case data:
-			return max(b, p.off), nil
+			return p.off, nil
 		case p.off > b:
 			return b, nil
-		default:
-			b = p.end()
 		}
+		b = p.end()
 	}
 	if !miss.None() {
 		return 0, tx.missing(miss)

@@ -52,7 +52,8 @@ type Store struct {
 	alloc      *alloc.Allocator
 	colls      *collSet
 	active     *layer
-	frozen     *layer // being folded, or nil
+	frozen     *layer   // being folded, or nil
+	nodes      nodePool // of layers to come
 	limbo      limbo
 	ring       journal.Ring
 	pipe       *journal.Pipeline
@@ -63,8 +64,9 @@ type Store struct {
 	spareMem   []byte
 	work       arena.Buf // of the checkpoint: what it writes does not depend on memory that others may have
 	workMem    []byte
-	lastCrc    uint32  // of the last record sealed
-	hint       BlockNo // where the next run of blocks should begin
+	lastCrc    uint32   // of the last record sealed
+	hint       BlockNo  // where the next run of blocks should begin
+	placed     pieceEnd // where the last piece ended
 	tx         Tx
 	loadFree   *loadSet
 	readFree   *readOp

@@ -43,6 +43,7 @@ type Tx struct {
 	markOpen int // layer.valueBlocks
 	markLive int // layer.dirtyLive
 	markPuts int // layer.puts
+	markEnd  pieceEnd
 
 	// What happens when it succeeds.
 	ops       int
@@ -57,7 +58,7 @@ type Tx struct {
 	// Scratch: no garbage for each operation.
 	key, key2, val, crcs, pieces, node []byte
 	recs                               []extentPiece
-	before                             extentPiece // of collect: the extent that ends where the range begins
+	before                             extentPiece // of place: the extent that the piece continues
 	got                                []Extent
 	cur                                viewCursor
 	scans                              []*viewCursor
@@ -102,7 +103,7 @@ func (tx *Tx) begin(write bool, loaded *loadSet) {
 	tx.ops, tx.putBytes, tx.grew, tx.shrank, tx.scanning = 0, 0, false, false, 0
 	l, g := s.active, s.open
 	tx.markSlab, tx.markExt, tx.markDirt, tx.markOpen = l.slab.mark(), l.extra, len(l.dirty), l.valueBlocks
-	tx.markLive, tx.markPuts = l.dirtyLive, l.puts
+	tx.markLive, tx.markPuts, tx.markEnd = l.dirtyLive, l.puts, s.placed
 	tx.markRec, tx.markRuns, tx.markData, tx.markUsed = g.n, len(g.table.runs), g.data, 0
 	if tx.markRuns > 0 {
 		tx.markUsed = g.table.runs[tx.markRuns-1].used
@@ -139,7 +140,7 @@ func (tx *Tx) takeBack() {
 	l.dirty = l.dirty[:tx.markDirt]
 	l.slab.reset(tx.markSlab)
 	l.extra, l.valueBlocks, l.dirtyLive, l.puts = tx.markExt, tx.markOpen, tx.markLive, tx.markPuts
-	g.n, g.data = tx.markRec, tx.markData
+	g.n, g.data, s.placed = tx.markRec, tx.markData, tx.markEnd
 	for len(g.table.runs) > tx.markRuns {
 		r := g.table.dropLast()
 		s.alloc.Free(r.ext)
@@ -210,7 +211,7 @@ func (tx *Tx) log(op *format.Op) error {
 func (tx *Tx) put(key, val []byte, what uint8, index uint32) error {
 	l := tx.s.active
 	settled := true
-	if format.Kind(key[2]) == format.KindExtent { // nothing else refers to blocks
+	if l.tombs.len() > 0 && format.Kind(key[2]) == format.KindExtent { // nothing else refers to blocks, and without tombstones all is settled
 		t, covered := l.tombs.at(key)
 		before, had := l.exact(key)
 		if had && covered && before.order < t.order {

@@ -58,6 +58,7 @@ func (l *layer) entry(key []byte, it *item) (entry, bool) {
 type viewCursor struct {
 	v       view
 	layers  [2]layerCursor // active, frozen
+	below   [2]below       // the same two, in floor
 	tree    *btree.Cursor
 	hi      []byte // exclusive; nil: no end
 	lo, end []byte // scratch of the caller: the range's keys
@@ -203,16 +204,24 @@ func (c *viewCursor) least() (key []byte, from int) {
 
 // covered tells whether a tombstone of a layer above `from` hides key, and up to where.
 func (c *viewCursor) covered(key []byte, from int) []byte {
+	if t, l := c.coveredBy(key, from); l != nil {
+		return l.tombs.hi(&t)
+	}
+	return nil
+}
+
+// coveredBy is the tombstone of a layer above `from` that hides key, and the layer.
+func (c *viewCursor) coveredBy(key []byte, from int) (tomb, *layer) {
 	for i := 0; i < from && i < len(c.layers); i++ {
 		l := c.layer(i)
 		if l == nil {
 			continue
 		}
 		if t, ok := l.tombs.at(key); ok {
-			return l.tombs.hi(&t)
+			return t, l
 		}
 	}
-	return nil
+	return tomb{}, nil
 }
 
 // hidden tells whether a tombstone of its own layer hides an item.

@@ -67,6 +67,36 @@ func (c *Cursor) Seek(key []byte) Miss {
 	}
 }
 
+// SeekLast goes to the last key ≤ key; at no entry if there is none. After a Miss: Load, then SeekLast again.
+func (c *Cursor) SeekLast(key []byte) Miss {
+	c.valid = false
+	if c.root.Height == 0 {
+		return Miss{}
+	}
+	c.path[c.root.Height-1].ptr = c.root.ChildPtr
+	for level := int(c.root.Height) - 1; ; level-- {
+		p := &c.path[level]
+		n := c.t.cache.node(p.ptr)
+		if n == nil {
+			return missNode(p.ptr, level)
+		}
+		if level > 0 {
+			p.i = n.SearchChild(key)
+			c.path[level-1].ptr = n.Child(p.i)
+			continue
+		}
+		i, equal := n.Search(key)
+		if p.i = i; !equal {
+			if i == 0 { // all of this leaf is greater: the key that it was split at may be gone
+				return c.Prev()
+			}
+			p.i--
+		}
+		c.arrive(n)
+		return Miss{}
+	}
+}
+
 func (c *Cursor) arrive(n format.Node) {
 	c.key = n.AppendKey(c.key[:0], c.path[0].i)
 	c.valid = true
@@ -87,21 +117,42 @@ func (c *Cursor) Next() Miss {
 			break
 		}
 	}
+	return c.descend(level, false)
+}
+
+// Prev goes to the key before, or to no entry before the first. After a Miss the cursor stands where it stood: Load, then
+// Prev again (or SeekLast again, if it was SeekLast that missed).
+func (c *Cursor) Prev() Miss {
+	level := 0
+	for ; level < int(c.root.Height); level++ { // up to the first node that has an entry before
+		if p := c.path[level]; p.i > 0 {
+			c.next[level] = step{p.ptr, p.i - 1}
+			break
+		}
+	}
+	return c.descend(level, true)
+}
+
+// descend goes down from next[level], along the left edge or the right one.
+func (c *Cursor) descend(level int, right bool) Miss {
 	if level == int(c.root.Height) {
 		c.valid = false
 		return Miss{}
 	}
-	for down := level; ; down-- { // and down its left edge
-		p := c.next[down]
+	for down := level; ; down-- {
+		p := &c.next[down]
 		n := c.t.cache.node(p.ptr)
 		if n == nil {
 			return missNode(p.ptr, down)
+		}
+		if right && down < level {
+			p.i = n.Count() - 1
 		}
 		if down == 0 {
 			copy(c.path[:level+1], c.next[:level+1])
 			c.arrive(n)
 			return Miss{}
 		}
-		c.next[down-1] = step{n.Child(p.i), 0}
+		c.next[down-1] = step{ptr: n.Child(p.i)}
 	}
 }

@@ -294,6 +294,46 @@ func (r *rig) scan(key string, limit int) (out []string) {
 	return out
 }
 
+// back reads at most limit entries from the last one ≤ key on, backwards.
+func (r *rig) back(key string, limit int) (out []string) {
+	r.t.Helper()
+	c := r.tree.Cursor(r.root)
+	load := func(m Miss) {
+		if err := r.tree.Load(nil, m, nil); err != nil {
+			r.t.Fatalf("load: %v", err)
+		}
+	}
+	for m := c.SeekLast([]byte(key)); !m.None(); m = c.SeekLast([]byte(key)) {
+		load(m)
+	}
+	for c.Valid() && len(out) < limit {
+		v, m := c.Value()
+		if !m.None() {
+			load(m)
+			continue
+		}
+		out = append(out, string(c.Key())+"="+string(v))
+		for m := c.Prev(); !m.None(); m = c.Prev() {
+			load(m)
+		}
+	}
+	return out
+}
+
+func (r *rig) wantBack(key string, limit int) (out []string) {
+	var keys []string
+	for k := range r.want {
+		if k <= key {
+			keys = append(keys, k)
+		}
+	}
+	sort.Strings(keys)
+	for i := len(keys) - 1; i >= 0 && len(out) < limit; i-- {
+		out = append(out, keys[i]+"="+r.want[keys[i]])
+	}
+	return out
+}
+
 func (r *rig) wantScan(key string, limit int) (out []string) {
 	keys := make([]string, 0, len(r.want))
 	for k := range r.want {

@@ -47,6 +47,9 @@ func TestModel(t *testing.T) {
 				if got, want := r.scan(k, 7), r.wantScan(k, 7); !slices.Equal(got, want) {
 					t.Fatalf("scan from %q: %q, want %q", k, got, want)
 				}
+				if got, want := r.back(k, 7), r.wantBack(k, 7); !slices.Equal(got, want) {
+					t.Fatalf("back from %q: %q, want %q", k, got, want)
+				}
 			}
 			if rapid.Bool().Draw(t, "release") {
 				r.env.release()

@@ -1,0 +1,182 @@
+package storage
+
+import (
+	"bytes"
+	"encoding/binary"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"basalt/engine/arena"
+)
+
+// A tree of items three levels high against a map, with deletions that empty whole subtrees, and clones of clones that go their own ways.
+// Nodes come from the trees of the seed before, with whatever was in them.
+func TestItemTreeAgainstMap(t *testing.T) {
+	pool := &nodePool{}
+	for seed := uint64(0); seed < 8; seed++ {
+		a, err := arena.New(16 << 20)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := &memory{slab: newSlab(a, 256<<10), nodes: nodes{pool: pool}}
+		rng := rand.New(rand.NewPCG(seed, 3))
+		trees := []treeModel{{t: t, rng: rng, tree: newItemTree(m), want: map[uint32]uint32{}}}
+		for round := range 24 {
+			x := &trees[rng.IntN(len(trees))]
+			switch {
+			case round == 0:
+				x.fill(6000)
+			case round%4 == 1:
+				x.empty()
+			case round%7 == 2 && len(trees) < 5:
+				trees = append(trees, treeModel{t: t, rng: rng, tree: x.tree.clone(), want: maps.Clone(x.want)})
+			default:
+				x.change(500)
+			}
+			for i := range trees {
+				trees[i].check(seed)
+			}
+		}
+		height := 1
+		for n := m.nodes.at(trees[0].tree.root); !n.leaf; n = m.nodes.at(n.kids[0]) {
+			height++
+		}
+		if height < 3 {
+			t.Fatalf("the tree is %d levels high", height)
+		}
+		m.nodes.release()
+		m.slab.release()
+	}
+}
+
+type treeModel struct {
+	t    *testing.T
+	rng  *rand.Rand
+	tree itemTree
+	want map[uint32]uint32 // key, vlen
+}
+
+const treeKeys = 20000
+
+// treeKey: the keys of a few stretches differ in their tails only, others are shorter than a tail, or longer by some bytes.
+func treeKey(k uint32) []byte {
+	key := binary.BigEndian.AppendUint16(nil, uint16(k/1000))
+	switch tail := k % 1000; k / 1000 % 4 {
+	case 0:
+		return binary.BigEndian.AppendUint16(key, uint16(tail))
+	case 1:
+		return append(binary.BigEndian.AppendUint64(key, uint64(tail/3)), make([]byte, tail%3)...)
+	default:
+		return binary.BigEndian.AppendUint64(append(key, "object"...), uint64(tail)<<40)
+	}
+}
+
+func (x *treeModel) put(k uint32) {
+	key := treeKey(k)
+	ref, mem, err := x.tree.m.slab.alloc(len(key))
+	if err != nil {
+		x.t.Fatal(err)
+	}
+	copy(mem, key)
+	it := item{key: ref, klen: uint16(len(key)), vlen: x.rng.Uint32()}
+	old, had := x.tree.put(key, it)
+	if was, ok := x.want[k]; ok != had || had && old.vlen != was {
+		x.t.Fatalf("put of %d replaced %v %v, want %v %v", k, old.vlen, had, was, ok)
+	}
+	x.want[k] = it.vlen
+}
+
+func (x *treeModel) remove(k uint32) {
+	if _, ok := x.want[k]; x.tree.remove(treeKey(k)) != ok {
+		x.t.Fatalf("removal of %d, which is there: %v", k, ok)
+	}
+	delete(x.want, k)
+}
+
+func (x *treeModel) fill(n int) {
+	for range n {
+		x.put(x.rng.Uint32N(treeKeys))
+	}
+}
+
+func (x *treeModel) change(n int) {
+	for range n {
+		if k := x.rng.Uint32N(treeKeys); x.rng.IntN(2) == 0 {
+			x.put(k)
+		} else {
+			x.remove(k)
+		}
+	}
+}
+
+// empty removes all of a stretch of keys, sometimes of all keys, in one order or another.
+func (x *treeModel) empty() {
+	lo := x.rng.Uint32N(treeKeys)
+	hi := lo + x.rng.Uint32N(treeKeys)
+	if x.rng.IntN(4) == 0 {
+		lo, hi = 0, treeKeys
+	}
+	var keys []uint32
+	for _, k := range slices.Sorted(maps.Keys(x.want)) {
+		if k >= lo && k < hi {
+			keys = append(keys, k)
+		}
+	}
+	switch x.rng.IntN(3) {
+	case 0:
+		slices.Reverse(keys)
+	case 1:
+		x.rng.Shuffle(len(keys), func(i, j int) { keys[i], keys[j] = keys[j], keys[i] })
+	}
+	for _, k := range keys {
+		x.remove(k)
+	}
+}
+
+func (x *treeModel) check(seed uint64) {
+	x.t.Helper()
+	keys := slices.Sorted(maps.Keys(x.want))
+	all := x.tree.from(nil, false, make([]item, 0, len(keys)+1))
+	if len(all) != len(keys) || x.tree.n != len(keys) {
+		x.t.Fatalf("seed %d: %d items, the count says %d, want %d", seed, len(all), x.tree.n, len(keys))
+	}
+	is := func(it item, i int) bool {
+		return bytes.Equal(x.tree.m.slab.bytes(it.key, int(it.klen)), treeKey(keys[i])) && it.vlen == x.want[keys[i]]
+	}
+	for i := range all {
+		if !is(all[i], i) {
+			x.t.Fatalf("seed %d: item %d is not that of %d", seed, i, keys[i])
+		}
+	}
+	for range 200 {
+		k, strict := x.rng.Uint32N(treeKeys), x.rng.IntN(2) == 0
+		if len(keys) > 0 && x.rng.IntN(2) == 0 {
+			k = keys[x.rng.IntN(len(keys))]
+		}
+		at, there := slices.BinarySearch(keys, k)
+		if it, ok := x.tree.get(treeKey(k)); ok != there || ok && !is(it, at) {
+			x.t.Fatalf("seed %d: get of %d: %v, want %v", seed, k, ok, there)
+		}
+		last := at - 1
+		if there && !strict {
+			last = at
+		}
+		if it, ok := x.tree.floor(treeKey(k), strict); ok != (last >= 0) || ok && !is(it, last) {
+			x.t.Fatalf("seed %d: floor of %d, strict %v: %v, want place %d", seed, k, strict, ok, last)
+		}
+		if there && strict {
+			at++
+		}
+		run := x.tree.from(treeKey(k), strict, make([]item, 0, 1+x.rng.IntN(100)))
+		if len(run) != min(cap(run), len(keys)-at) {
+			x.t.Fatalf("seed %d: %d items from %d on, strict %v, want at most %d of %d", seed, len(run), k, strict, cap(run), len(keys)-at)
+		}
+		for i := range run {
+			if !is(run[i], at+i) {
+				x.t.Fatalf("seed %d: item %d from %d on is wrong", seed, i, k)
+			}
+		}
+	}
+}
