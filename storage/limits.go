@@ -49,6 +49,7 @@ type Options struct {
 	RunBlocks       int   // blocks that a group takes from the allocator at once; default 256
 	LimboShare      int   // limbo above 1/LimboShare of the slice starts a checkpoint; default 16
 	TurnBudgetNs    int64 // background work per turn; default 200 µs
+	TurnSteps       int   // and how many steps it has at most, see turnshare.go; default 512
 	ExactBlocksMax  int   // objects with more blocks are punched lazily, their block count becomes an upper bound; default 1024
 
 }
@@ -70,6 +71,7 @@ func (o Options) withDefaults() Options {
 	set(&o.RunBlocks, 256)
 	set(&o.LimboShare, 16)
 	set(&o.ExactBlocksMax, 1024)
+	set(&o.TurnSteps, 512)
 	if o.GroupDelayNs == 0 {
 		o.GroupDelayNs = 100e6
 	}
@@ -99,6 +101,8 @@ func (o *Options) validate() error {
 		return fmt.Errorf("storage: SlabChunkBytes is %d, it must be a power of two that holds any value", o.SlabChunkBytes)
 	case o.DeltaBytesMax < 2*o.SlabChunkBytes:
 		return fmt.Errorf("storage: DeltaBytesMax is %d, less than two slab chunks of %d", o.DeltaBytesMax, o.SlabChunkBytes)
+	case o.TurnSteps < 1:
+		return fmt.Errorf("storage: TurnSteps is %d, at least 1 is needed", o.TurnSteps)
 	case o.RunBlocks < 1 || o.LimboShare < 1 || o.CacheBytes < 8*node:
 		return fmt.Errorf("storage: RunBlocks %d, LimboShare %d or CacheBytes %d is out of range", o.RunBlocks, o.LimboShare, o.CacheBytes)
 	}

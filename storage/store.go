@@ -54,6 +54,7 @@ type Store struct {
 	active     *layer
 	frozen     *layer // being folded, or nil
 	limbo      limbo
+	reap       reaper
 	ring       journal.Ring
 	pipe       *journal.Pipeline
 	open       *group
