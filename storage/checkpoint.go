@@ -42,8 +42,9 @@ type checkpoint struct {
 	free       *alloc.FreeSet // what the superblock will call free
 	tookBlocks uint64         // by the fold so far
 
-	share turnShare
-	seen  int // items of deltas, and extents for the map, that checkpoints have gone through
+	share  turnShare
+	folded int // items of the delta that the fold has taken
+	seen   int // items of deltas, and extents for the map, that checkpoints have gone through
 }
 
 // coming tells whether a checkpoint runs or will: one that waits for its group boundary takes what is applied until then.
@@ -169,7 +170,7 @@ func (s *Store) freeze(t *engine.Turn) {
 	c.free = s.alloc.Snapshot()
 	c.released = s.limbo.released(c.released[:0])
 	s.limbo.freeze()
-	c.tookBlocks = 0
+	c.tookBlocks, c.folded = 0, 0
 	c.frozen.WakeAll(t)
 }
 

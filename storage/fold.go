@@ -47,6 +47,7 @@ func (src *foldSource) settle() {
 		if src.more = ok; !ok {
 			return
 		}
+		src.s.check.folded++
 		src.s.check.seen++
 		src.s.rest(src.f, 1)
 		key := l.keyOf(it)
@@ -192,6 +193,7 @@ func (e *foldEnv) Budget(f *engine.Fiber, written int) error {
 		return s.failed
 	}
 	s.stats.FoldBytes += uint64(written)
+	s.progress.tell(f.Turn(), DoingFold, uint64(s.check.folded), uint64(s.frozen.items.Len()))
 	s.rest(f, nodeSteps)
 	return nil
 }

@@ -37,11 +37,13 @@ func Mount(f *engine.Fiber, h *device.Handle, slice int, opt Options) (*Store, *
 	if err != nil {
 		return nil, nil, err
 	}
+	s.progress.begin(f.Turn(), opt.Progress)
 	if err := s.recover(f, rep); err != nil {
 		s.discard(f.Turn())
 		return nil, rep, err
 	}
 	if opt.ReadOnly {
+		s.shrinkCache(f)
 		return s, rep, nil
 	}
 	s.super.Mount = mountID(&s.super, f.Turn().Wall())
@@ -50,11 +52,20 @@ func Mount(f *engine.Fiber, h *device.Handle, slice int, opt Options) (*Store, *
 		s.discard(f.Turn())
 		return nil, rep, err
 	}
+	s.shrinkCache(f)
 	if err := f.Turn().Go("checkpoint", s.runCheckpoints); err != nil {
 		s.discard(f.Turn())
 		return nil, rep, err
 	}
 	return s, rep, nil
+}
+
+// shrinkCache ends what is only for the mount.
+func (s *Store) shrinkCache(f *engine.Fiber) {
+	s.progress = progress{}
+	for s.tree.SetCacheBytes(int64(s.opt.CacheBytes), s.opt.TurnSteps) {
+		f.Yield()
+	}
 }
 
 // open reads label and superblock and makes a store of them that knows nothing yet of the journal.

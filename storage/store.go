@@ -75,9 +75,10 @@ type Store struct {
 	failed     *FailedError
 	closing    bool
 	replaying  bool
-	kicked     bool // the end of this turn will look whether to seal
-	timer      bool // one is armed for the open group
-	inFlight   int  // writes and flushes of groups
+	progress   progress // of the mount
+	kicked     bool     // the end of this turn will look whether to seal
+	timer      bool     // one is armed for the open group
+	inFlight   int      // writes and flushes of groups
 	writeFree  *groupWrite
 
 	waitCommit engine.WaitList // for something to be committed
@@ -239,6 +240,9 @@ func (s *Store) loadPinned(f *engine.Fiber, set *loadSet, miss btree.Miss, block
 		panic("storage: a closure returned ErrMiss that no operation gave it")
 	}
 	buf, err := s.arena.Get(format.BlockBytes)
+	if err != nil && s.replaying {
+		buf, err = s.replayMemory(format.BlockBytes)
+	}
 	if err != nil {
 		return ErrBusy
 	}
