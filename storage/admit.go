@@ -53,7 +53,7 @@ func (s *Store) admit(f *engine.Fiber) error {
 }
 
 func (s *Store) deltaBytes() int {
-	n := s.active.bytes()
+	n := s.active.bytes() + s.reap.bytes
 	if s.frozen != nil {
 		n += s.frozen.bytes()
 	}
@@ -173,7 +173,7 @@ func (s *Store) makeSpace(f *engine.Fiber, p *patience) error {
 	if p.space > spaceTriesMax {
 		return ErrFull
 	}
-	if s.frozen != nil || s.limbo.young > 0 || !s.active.empty() && p.space <= 2 {
+	if s.frozen != nil || s.limbo.young() > 0 || !s.active.empty() && p.space <= 2 {
 		return s.Checkpoint(f)
 	}
 	epoch, ok := s.limbo.awaited()

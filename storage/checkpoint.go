@@ -38,8 +38,13 @@ type checkpoint struct {
 	last       uint64 // S
 	super      format.Superblock
 	end        uint64         // position in the ring behind the record of S
+	released   []extentList   // limbo that older superblocks had released
 	free       *alloc.FreeSet // what the superblock will call free
 	tookBlocks uint64         // by the fold so far
+
+	share  turnShare
+	folded int // items of the delta that the fold has taken
+	seen   int // items of deltas, and extents for the map, that checkpoints have gone through
 }
 
 // coming tells whether a checkpoint runs or will: one that waits for its group boundary takes what is applied until then.
@@ -61,7 +66,7 @@ func (s *Store) considerCheckpoint(t *engine.Turn) {
 	case s.check.coming():
 	case s.active.bytes() >= s.opt.DeltaBytesMax/2,
 		s.ring.Used() >= s.ring.Blocks()/2,
-		s.limbo.young >= s.super.Blocks/uint64(s.opt.LimboShare):
+		s.limbo.young() >= s.super.Blocks/uint64(s.opt.LimboShare):
 		s.wantCheckpoint(t)
 	}
 }
@@ -123,7 +128,8 @@ func (s *Store) makeCheckpoint(f *engine.Fiber) error {
 	}
 	if plantedReuse {
 		s.limbo.release(next.Epoch)
-		s.returnLimbo()
+		for s.reapOne() {
+		}
 	}
 	c.stage = stageFence
 	if err := s.flush(f); err != nil {
@@ -136,7 +142,7 @@ func (s *Store) makeCheckpoint(f *engine.Fiber) error {
 	if err := s.writeSuper(f, next); err != nil {
 		return err
 	}
-	s.thaw(f.Turn())
+	s.thaw(f)
 	return nil
 }
 
@@ -162,76 +168,85 @@ func (s *Store) freeze(t *engine.Turn) {
 	c.super.WallNs = t.Wall()
 	s.frozen, s.active = s.active, newLayer(s.arena, s.opt.SlabChunkBytes, &s.nodes)
 	c.free = s.alloc.Snapshot()
-	for _, b := range s.limbo.held { // free for whoever mounts: the readers that hold them die with us
-		for _, e := range b.blocks {
-			c.free.Free(e)
-		}
-	}
+	c.released = s.limbo.released(c.released[:0])
 	s.limbo.freeze()
-	c.tookBlocks = 0
+	c.tookBlocks, c.folded = 0, 0
 	c.frozen.WakeAll(t)
 }
 
 // fold brings the frozen delta into a new tree.
 func (s *Store) fold(f *engine.Fiber) (btree.Root, error) {
 	c := &s.check
+	c.share.begin(f.Turn())
+	for i := range c.released { // free for whoever mounts: the readers that hold them die with us
+		s.freeInMap(f, c.released[i])
+	}
 	c.stage = stageData
 	env := &foldEnv{s: s, hint: s.hint}
 	if err := env.writeDirty(f); err != nil {
 		return btree.Root{}, err
 	}
 	c.stage = stageNodes
-	src := newFoldSource(s, s.frozen)
+	src := newFoldSource(f, s, s.frozen)
 	root, err := s.tree.Fold(f, s.super.Tree, c.super.Epoch, src, env)
 	if err != nil {
 		return root, err
 	}
-	for _, e := range s.limbo.frozen {
-		c.free.Free(e)
-	}
+	s.freeInMap(f, s.limbo.frozen)
 	return root, nil
 }
 
-// thaw installs the superblock that is durable now.
-func (s *Store) thaw(t *engine.Turn) {
+// freeInMap makes extents free for whoever mounts, step by step.
+func (s *Store) freeInMap(f *engine.Fiber, l extentList) {
+	for e, ok := l.next(); ok; e, ok = l.next() {
+		s.check.free.Free(e)
+		s.check.seen++
+		s.rest(f, 1)
+	}
+}
+
+// rest counts n steps of the checkpoint, and lets the others run when it has had its share of the turn.
+func (s *Store) rest(f *engine.Fiber, n int) {
+	if c := &s.check; c.share.take(f.Turn(), n, s.opt.TurnSteps, s.turnNs()) {
+		f.Yield()
+		c.share.begin(f.Turn())
+	}
+}
+
+// turnNs is the checkpoint's share of a turn. It grows as the journal fills up: better slow than stopped.
+func (s *Store) turnNs() int64 {
+	share := s.opt.TurnBudgetNs
+	if used, all := s.ring.Used(), s.ring.Blocks(); used*2 > all {
+		share += share * int64((used*2-all)*8/all)
+	}
+	return share
+}
+
+// thaw installs the superblock that is durable now, and waits until everything that it has made free, and nobody holds, can be had.
+func (s *Store) thaw(f *engine.Fiber) {
 	c := &s.check
+	t := f.Turn()
 	c.stage = stageThaw
 	s.super = c.super
-	s.frozen.release()
-	s.frozen = nil
 	s.limbo.release(s.super.Epoch)
 	s.ring.Release(c.end)
-	c.free, c.running, c.stage = nil, false, stageIdle
+	c.free = nil
+	frozen := s.frozen
+	s.frozen = nil
+	s.releaseLayer(t, frozen)
+	s.startReaping(t)
+	s.waitSlot.WakeAll(t) // there is room in the journal
+	for s.reaping() {
+		s.reap.idle.Wait(f)
+	}
+	c.running, c.stage = false, stageIdle
 	c.ended = c.started
 	s.stats.Checkpoints++
-	s.returnLimbo()
-	s.considerCheckpoint(t)
+	s.considerCheckpoint(f.Turn())
 }
 
-// returnLimbo makes what nobody holds any more free.
-func (s *Store) returnLimbo() {
-	for {
-		blocks, ok := s.limbo.pop()
-		if !ok {
-			return
-		}
-		for _, e := range blocks {
-			s.alloc.Free(e)
-		}
-	}
-}
-
-// unpin ends what limbo.pin began.
+// unpin ends what limbo.pin began, and frees what it was the last to hold.
 func (s *Store) unpin(t *engine.Turn, epoch uint64) {
 	s.limbo.unpin(epoch)
-	s.unpinned(t)
-}
-
-// unpinned frees what the pin that has just ended was the last to hold.
-func (s *Store) unpinned(t *engine.Turn) {
-	before := s.limbo.blocks
-	s.returnLimbo()
-	if s.limbo.blocks != before {
-		s.waitSlot.WakeAll(t)
-	}
+	s.startReaping(t)
 }

@@ -29,9 +29,9 @@ func TestFloorAgainstMap(t *testing.T) {
 		for range 400 {
 			f.look()
 		}
-		f.v.active.release()
+		drain(f.v.active)
 		if f.v.frozen != nil {
-			f.v.frozen.release()
+			drain(f.v.frozen)
 		}
 		b.unmount()
 		missed += f.missed

@@ -12,6 +12,7 @@ import (
 
 // foldSource presents a frozen layer to the tree: the visible changes, and of the hidden ones those that keep the fold from freeing twice.
 type foldSource struct {
+	f    *engine.Fiber
 	s    *Store
 	l    *layer
 	cur  layerCursor
@@ -24,8 +25,8 @@ type foldSource struct {
 	rec  []byte
 }
 
-func newFoldSource(s *Store, l *layer) *foldSource {
-	src := &foldSource{s: s, l: l}
+func newFoldSource(f *engine.Fiber, s *Store, l *layer) *foldSource {
+	src := &foldSource{f: f, s: s, l: l}
 	src.cur.seek(l, nil)
 	src.settle()
 	src.tomb, src.tmor = l.tombs.from(nil)
@@ -46,6 +47,9 @@ func (src *foldSource) settle() {
 		if src.more = ok; !ok {
 			return
 		}
+		src.s.check.folded++
+		src.s.check.seen++
+		src.s.rest(src.f, 1)
 		key := l.keyOf(it)
 		src.next = btree.Change{Key: key, Settled: it.settled}
 		if l.hidden(key, it) {
@@ -116,9 +120,8 @@ func (src *foldSource) Touches(lo, hi []byte) bool {
 
 // foldEnv is what the tree gets from the store while it folds.
 type foldEnv struct {
-	s     *Store
-	hint  BlockNo
-	calls int
+	s    *Store
+	hint BlockNo
 }
 
 // Alloc gives blocks that are free now. They were free at S too, or have come free since for every mount.
@@ -183,20 +186,15 @@ func (e *foldEnv) Dropped(key, val []byte) error {
 	return nil
 }
 
-// Budget lets the others run when the fold has had its share of the turn. The share grows as the journal fills up: better slow than stopped.
+// Budget counts a node, and lets the others run when the fold has had its share of the turn.
 func (e *foldEnv) Budget(f *engine.Fiber, written int) error {
 	s := e.s
 	if s.failed != nil {
 		return s.failed
 	}
 	s.stats.FoldBytes += uint64(written)
-	share := s.opt.TurnBudgetNs
-	if used, all := s.ring.Used(), s.ring.Blocks(); used*2 > all {
-		share += share * int64((used*2-all)*8/all)
-	}
-	if e.calls++; e.calls%16 == 0 || f.Turn().SpentNs() >= share {
-		f.Yield()
-	}
+	s.progress.tell(f.Turn(), DoingFold, uint64(s.check.folded), uint64(s.frozen.items.n))
+	s.rest(f, nodeSteps)
 	return nil
 }
 
@@ -213,6 +211,8 @@ func (e *foldEnv) writeDirty(f *engine.Fiber) error {
 		if !ok {
 			break
 		}
+		e.s.check.seen++
+		e.s.rest(f, 1)
 		if it.what != itemDirty || l.hidden(l.keyOf(it), it) {
 			continue
 		}
@@ -225,6 +225,9 @@ func (e *foldEnv) writeDirty(f *engine.Fiber) error {
 	}
 	return e.writeBatch(f, batch)
 }
+
+// dirtySteps blocks are copied between two looks at the clock: 64 KiB.
+const dirtySteps = 16
 
 func (e *foldEnv) writeBatch(f *engine.Fiber, batch []uint32) error {
 	s := e.s
@@ -241,6 +244,9 @@ func (e *foldEnv) writeBatch(f *engine.Fiber, batch []uint32) error {
 		part := batch[:x.Len]
 		batch = batch[x.Len:]
 		for i, k := range part {
+			if i%dirtySteps == 0 && i > 0 {
+				s.rest(f, lookSteps)
+			}
 			d := &s.frozen.dirty[k]
 			p := mem[i*format.BlockBytes : (i+1)*format.BlockBytes]
 			copy(p, s.arena.Bytes(d.buf))

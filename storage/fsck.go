@@ -71,7 +71,7 @@ func Fsck(f *engine.Fiber, h *device.Handle, slice int, opt Options) (*FsckRepor
 		}
 		return nil, err
 	}
-	defer s.discard()
+	defer func() { s.discard(f.Turn()) }()
 	if err := s.recover(f, &rep.Mount); err != nil {
 		var rot *RotError
 		if errors.As(err, &rot) || format.IsCorrupt(err) {
@@ -128,7 +128,8 @@ func (c *checker) run(f *engine.Fiber) error {
 	if err := c.entries(f); err != nil {
 		return err
 	}
-	for _, e := range c.s.limbo.fresh {
+	for fresh := c.s.limbo.fresh; !fresh.empty(); {
+		e, _ := fresh.next()
 		c.use(e, "limbo")
 		c.rep.LimboBlocks += uint64(e.Len)
 	}

@@ -46,8 +46,8 @@ func TestItemTreeAgainstMap(t *testing.T) {
 		if height < 3 {
 			t.Fatalf("the tree is %d levels high", height)
 		}
-		m.nodes.release()
-		m.slab.release()
+		for m.giveBack() {
+		}
 	}
 }
 

@@ -67,6 +67,7 @@ type memory struct {
 	dirty []dirtyBlock
 	nodes nodes
 	refs  int
+	live  int // dirty blocks to be given back, after letGo
 }
 
 func (m *memory) key(ref slabRef, n uint16) []byte {
@@ -76,18 +77,29 @@ func (m *memory) key(ref slabRef, n uint16) []byte {
 	return m.slab.bytes(ref, int(n))
 }
 
-func (m *memory) release() {
-	if m.refs--; m.refs > 0 {
-		return
+// letGo ends one use of a layer; true: it was the last one of its memory, which can be given back.
+func (l *layer) letGo() (last bool) {
+	l.live = max(l.live, l.dirtyLive) // a clone does not count its dirty blocks
+	l.refs--
+	return l.refs == 0
+}
+
+// held is how many bytes are still to be given back, after letGo.
+func (m *memory) held() int { return m.slab.held() + m.live*format.BlockBytes }
+
+// giveBack takes one step of giving the memory back, so that no turn does more of it than it has time for. false: that was the last.
+func (m *memory) giveBack() (more bool) {
+	i := len(m.dirty) - 1
+	if i < 0 {
+		m.nodes.release()
+		return m.slab.giveBack()
 	}
-	for i := range m.dirty {
-		if !m.dirty[i].dead {
-			m.slab.arena.Put(m.dirty[i].buf)
-		}
+	if d := &m.dirty[i]; !d.dead {
+		m.slab.arena.Put(d.buf)
+		m.live--
 	}
-	m.dirty = nil
-	m.slab.release()
-	m.nodes.release()
+	m.dirty = m.dirty[:i]
+	return true
 }
 
 // layer is one generation of the delta: every change since a group boundary that is not yet in the tree. The active layer changes; a

@@ -6,19 +6,61 @@ import "fmt"
 // freed it; when its superblock is durable, nothing durable needs the blocks any more; and when no reader that began before holds them,
 // they are free.
 type limbo struct {
-	fresh  []Extent // freed by transactions that are not in a fold yet
-	frozen []Extent // freed by the transactions being folded, and by the fold
+	fresh  extentList // freed by transactions that are not in a fold yet
+	frozen extentList // freed by the transactions being folded, and by the fold
 	held   []heldBatch
 	pins   []epochPins
 	blocks uint64 // in fresh, frozen and held
-	young  uint64 // in fresh: what the next checkpoint can release
+}
+
+// extentList is a list of extents in pieces: no step that makes it longer or shorter takes longer for a long one. next changes nothing that a copy
+// of the list sees, so a copy of one that does not grow any more can be gone through while the list is used up.
+type extentList struct {
+	pieces [][]Extent
+	at     int    // extents of the first piece that are gone
+	blocks uint64 // of those that are left
+}
+
+const extentPieceLen = 512
+
+func (l *extentList) empty() bool { return len(l.pieces) == 0 }
+
+// add appends e, or makes the last extent longer.
+func (l *extentList) add(e Extent) {
+	l.blocks += uint64(e.Len)
+	i := len(l.pieces) - 1
+	if i >= 0 {
+		last := l.pieces[i]
+		if x := &last[len(last)-1]; x.End() == e.Start {
+			x.Len += e.Len
+			return
+		}
+		if len(last) < extentPieceLen {
+			l.pieces[i] = append(last, e)
+			return
+		}
+	}
+	l.pieces = append(l.pieces, append(make([]Extent, 0, extentPieceLen), e))
+}
+
+// next takes the first extent out.
+func (l *extentList) next() (e Extent, ok bool) {
+	if len(l.pieces) == 0 {
+		return e, false
+	}
+	first := l.pieces[0]
+	e = first[l.at]
+	if l.at++; l.at == len(first) {
+		l.pieces, l.at = l.pieces[1:], 0
+	}
+	l.blocks -= uint64(e.Len)
+	return e, true
 }
 
 // heldBatch is what superblock epoch released. Readers that began under an older one may still hold it.
 type heldBatch struct {
-	epoch  uint64
-	blocks []Extent
-	n      uint64 // of them
+	epoch   uint64
+	extents extentList
 }
 
 type epochPins struct {
@@ -28,44 +70,41 @@ type epochPins struct {
 }
 
 func (l *limbo) add(e Extent) {
-	l.fresh = appendExtent(l.fresh, e)
+	l.fresh.add(e)
 	l.blocks += uint64(e.Len)
-	l.young += uint64(e.Len)
 }
 
-// appendExtent appends e, or makes the last extent longer.
-func appendExtent(list []Extent, e Extent) []Extent {
-	if i := len(list) - 1; i >= 0 && list[i].End() == e.Start {
-		list[i].Len += e.Len
-		return list
-	}
-	return append(list, e)
-}
+// young is how many blocks the next checkpoint can release.
+func (l *limbo) young() uint64 { return l.fresh.blocks }
 
 // freeze gives what is fresh to the checkpoint that begins now.
 func (l *limbo) freeze() {
-	if len(l.frozen) != 0 {
+	if !l.frozen.empty() {
 		panic("storage: two checkpoints at a time")
 	}
-	l.frozen, l.fresh, l.young = l.fresh, nil, 0
+	l.frozen, l.fresh = l.fresh, extentList{}
 }
 
 // addFrozen notes a block that the fold does not need any more.
 func (l *limbo) addFrozen(e Extent) {
-	l.frozen = appendExtent(l.frozen, e)
+	l.frozen.add(e)
 	l.blocks += uint64(e.Len)
 }
 
 // release says that superblock epoch is durable and does not need what was frozen.
 func (l *limbo) release(epoch uint64) {
-	if len(l.frozen) > 0 {
-		b := heldBatch{epoch: epoch, blocks: l.frozen}
-		for _, e := range b.blocks {
-			b.n += uint64(e.Len)
-		}
-		l.held = append(l.held, b)
+	if !l.frozen.empty() {
+		l.held = append(l.held, heldBatch{epoch: epoch, extents: l.frozen})
 	}
-	l.frozen = nil
+	l.frozen = extentList{}
+}
+
+// released is what superblocks have released and is not free yet, as it stands now: for each batch the list of its extents.
+func (l *limbo) released(dst []extentList) []extentList {
+	for i := range l.held {
+		dst = append(dst, l.held[i].extents)
+	}
+	return dst
 }
 
 // pin holds everything that the superblock of that epoch names.
@@ -110,15 +149,24 @@ func (l *limbo) unpin(epoch uint64) {
 	panic(fmt.Sprintf("storage: epoch %d is not pinned", epoch))
 }
 
-// pop takes a batch that nobody holds any more.
-func (l *limbo) pop() ([]Extent, bool) {
-	if len(l.held) == 0 || len(l.pins) > 0 && l.pins[0].epoch < l.held[0].epoch {
-		return nil, false
+// ready tells whether nobody holds the oldest batch any more. That stays so: who comes later began under the superblock that released it, or a
+// newer one.
+func (l *limbo) ready() bool {
+	return len(l.held) > 0 && (len(l.pins) == 0 || l.pins[0].epoch >= l.held[0].epoch)
+}
+
+// pop takes an extent that nobody holds any more.
+func (l *limbo) pop() (Extent, bool) {
+	if !l.ready() {
+		return Extent{}, false
 	}
-	b := l.held[0]
-	l.held = append(l.held[:0], l.held[1:]...)
-	l.blocks -= b.n
-	return b.blocks, true
+	b := &l.held[0].extents
+	e, _ := b.next()
+	l.blocks -= uint64(e.Len)
+	if b.empty() {
+		l.held = append(l.held[:0], l.held[1:]...)
+	}
+	return e, true
 }
 
 // longest is the epoch of the oldest snapshot.
@@ -141,7 +189,7 @@ func (l *limbo) coming() uint64 {
 	n := uint64(0)
 	for i := range l.held {
 		if l.held[i].epoch <= oldest {
-			n += l.held[i].n
+			n += l.held[i].extents.blocks
 		}
 	}
 	return n

@@ -13,19 +13,17 @@ func TestLimboWaitsForOlderReaders(t *testing.T) {
 	pop := func() int {
 		n := 0
 		for {
-			b, ok := l.pop()
+			e, ok := l.pop()
 			if !ok {
 				return n
 			}
-			for _, e := range b {
-				n += int(e.Len)
-			}
+			n += int(e.Len)
 		}
 	}
 	l.add(Extent{Start: 10, Len: 2})
 	l.add(Extent{Start: 12, Len: 1}) // joins the one before
-	if len(l.fresh) != 1 || pop() != 0 {
-		t.Fatalf("fresh blocks: %v", l.fresh)
+	if len(l.fresh.pieces[0]) != 1 || pop() != 0 {
+		t.Fatalf("fresh blocks: %v", l.fresh.pieces)
 	}
 	l.freeze()
 	l.add(Extent{Start: 50, Len: 4}) // by a transaction after the boundary: not of this checkpoint

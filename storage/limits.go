@@ -23,6 +23,8 @@ const (
 	ObjectBytesMax = format.ObjectBytesMax
 
 	groupsInFlightMax = 2
+
+	replayAheadMax = 256 << 20 // heap that a mount takes to look ahead
 )
 
 // FormatOptions describe a new store. Zero values mean the defaults.
@@ -38,6 +40,8 @@ type Options struct {
 	ReadOnly bool // replays in memory and never writes
 
 	CacheBytes      int   // tree nodes; default 64 MiB
+	ReplayBytes     int   // tree nodes while a mount replays the journal, as far as the delta leaves them room; default CacheBytes and half of DeltaBytesMax
+	ReplayAhead     int   // bytes of the journal that are looked at before they are replayed, so that the nodes they need are read at once; default 4 MiB
 	DeltaBytesMax   int   // active and frozen delta together; a checkpoint starts at half of it; default 256 MiB
 	SlabChunkBytes  int   // the unit in which a delta takes arena memory; default 256 KiB
 	TxnRecordMax    int   // journal bytes of one transaction; default 512 KiB
@@ -49,8 +53,10 @@ type Options struct {
 	RunBlocks       int   // blocks that a group takes from the allocator at once; default 256
 	LimboShare      int   // limbo above 1/LimboShare of the slice starts a checkpoint; default 16
 	TurnBudgetNs    int64 // background work per turn; default 200 µs
+	TurnSteps       int   // and how many steps it has at most, see turnshare.go; default 512
 	ExactBlocksMax  int   // objects with more blocks are punched lazily, their block count becomes an upper bound; default 1024
 
+	Progress func(p MountProgress) // told about a mount that takes longer than a second, once a second; nil: nobody is
 }
 
 func (o Options) withDefaults() Options {
@@ -70,6 +76,9 @@ func (o Options) withDefaults() Options {
 	set(&o.RunBlocks, 256)
 	set(&o.LimboShare, 16)
 	set(&o.ExactBlocksMax, 1024)
+	set(&o.TurnSteps, 512)
+	set(&o.ReplayBytes, o.CacheBytes+o.DeltaBytesMax/2)
+	set(&o.ReplayAhead, 4<<20)
 	if o.GroupDelayNs == 0 {
 		o.GroupDelayNs = 100e6
 	}
@@ -99,6 +108,11 @@ func (o *Options) validate() error {
 		return fmt.Errorf("storage: SlabChunkBytes is %d, it must be a power of two that holds any value", o.SlabChunkBytes)
 	case o.DeltaBytesMax < 2*o.SlabChunkBytes:
 		return fmt.Errorf("storage: DeltaBytesMax is %d, less than two slab chunks of %d", o.DeltaBytesMax, o.SlabChunkBytes)
+	case o.ReplayBytes < o.CacheBytes || o.ReplayAhead < 0 || o.ReplayAhead > replayAheadMax:
+		return fmt.Errorf("storage: ReplayBytes is %d, at least CacheBytes is needed, which is %d; ReplayAhead is %d, possible is up to %d",
+			o.ReplayBytes, o.CacheBytes, o.ReplayAhead, replayAheadMax)
+	case o.TurnSteps < 1:
+		return fmt.Errorf("storage: TurnSteps is %d, at least 1 is needed", o.TurnSteps)
 	case o.RunBlocks < 1 || o.LimboShare < 1 || o.CacheBytes < 8*node:
 		return fmt.Errorf("storage: RunBlocks %d, LimboShare %d or CacheBytes %d is out of range", o.RunBlocks, o.LimboShare, o.CacheBytes)
 	}

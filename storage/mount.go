@@ -37,24 +37,35 @@ func Mount(f *engine.Fiber, h *device.Handle, slice int, opt Options) (*Store, *
 	if err != nil {
 		return nil, nil, err
 	}
+	s.progress.begin(f.Turn(), opt.Progress)
 	if err := s.recover(f, rep); err != nil {
-		s.discard()
+		s.discard(f.Turn())
 		return nil, rep, err
 	}
 	if opt.ReadOnly {
+		s.shrinkCache(f)
 		return s, rep, nil
 	}
 	s.super.Mount = mountID(&s.super, f.Turn().Wall())
 	s.super.JournalRecord = uint32(opt.GroupRecordMax)
 	if err := s.makeCheckpoint(f); err != nil {
-		s.discard()
+		s.discard(f.Turn())
 		return nil, rep, err
 	}
+	s.shrinkCache(f)
 	if err := f.Turn().Go("checkpoint", s.runCheckpoints); err != nil {
-		s.discard()
+		s.discard(f.Turn())
 		return nil, rep, err
 	}
 	return s, rep, nil
+}
+
+// shrinkCache ends what is only for the mount.
+func (s *Store) shrinkCache(f *engine.Fiber) {
+	s.progress = progress{}
+	for s.tree.SetCacheBytes(int64(s.opt.CacheBytes), s.opt.TurnSteps) {
+		f.Yield()
+	}
 }
 
 // open reads label and superblock and makes a store of them that knows nothing yet of the journal.
@@ -85,7 +96,7 @@ func open(f *engine.Fiber, h *device.Handle, slice int, opt Options, rep *MountR
 	})
 	s.active = newLayer(a, opt.SlabChunkBytes, &s.nodes)
 	if err := s.takeMemory(); err != nil {
-		s.discard()
+		s.discard(f.Turn())
 		return nil, err
 	}
 	rep.Epoch, rep.Clean = super.Epoch, super.Flags&format.SuperClean != 0
@@ -269,7 +280,7 @@ func mountID(super *format.Superblock, wallNs int64) (id format.UUID) {
 }
 
 // discard gives all memory back. Nothing is in flight.
-func (s *Store) discard() {
+func (s *Store) discard(t *engine.Turn) {
 	put := func(b arena.Buf) {
 		if b.Valid() {
 			s.arena.Put(b)
@@ -285,12 +296,12 @@ func (s *Store) discard() {
 	put(s.spareRec)
 	put(s.work)
 	s.spareRec, s.work = arena.Buf{}, arena.Buf{}
-	if s.active != nil {
-		s.active.release()
+	for _, l := range []*layer{s.active, s.frozen} {
+		if l != nil {
+			s.releaseLayer(t, l)
+		}
 	}
-	if s.frozen != nil {
-		s.frozen.release()
-	}
+	s.reapAll(t)
 	s.tree.Close()
 }
 
@@ -312,6 +323,6 @@ func (s *Store) Unmount(f *engine.Fiber) error {
 			s.waitDrain.Wait(f)
 		}
 	}
-	s.discard()
+	s.discard(f.Turn())
 	return err
 }

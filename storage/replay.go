@@ -2,6 +2,7 @@ package storage
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 
 	"basalt/engine"
@@ -23,6 +24,12 @@ func (s *Store) replay(f *engine.Fiber, rep *MountReport) error {
 		return fmt.Errorf("storage: window of %d bytes on the journal: %w", n, err)
 	}
 	defer s.arena.Put(buf)
+	data, err := s.arena.Get(verifyBlocks * format.BlockBytes) // before the cache grows into what is free
+	if err != nil {
+		return fmt.Errorf("storage: memory to verify journal records, %d bytes: %w", verifyBlocks*format.BlockBytes, err)
+	}
+	defer s.arena.Put(data)
+	verify := s.arena.Bytes(data)
 	scan := journal.NewScan(s.dev, s.name, &s.super, s.arena.Bytes(buf))
 	records, err := s.findEnd(f, scan)
 	if err != nil {
@@ -35,30 +42,47 @@ func (s *Store) replay(f *engine.Fiber, rep *MountReport) error {
 	s.replaying = true
 	defer func() { s.replaying = false }()
 	last, crc, next := s.super.Start.Sequence-1, s.super.Start.PrecedingCrc, s.super.Start.Position
-	for ; records > 0; records-- {
-		r, ok, err := scan.Next(f)
+	var w replayWindow
+	total := records
+	for cut := false; records > 0 && !cut; {
+		if err := w.fill(f, s, scan, records); err != nil {
+			return err
+		}
+		s.tree.SetCacheBytes(s.replayCache(), len(w.lens))
+		w.readAhead(f, s)
+		for i := 0; i < len(w.records) && !cut; i++ {
+			r := w.record(i)
+			if cut, err = s.endsHere(f, scan, &r, verify, rep); err != nil || cut {
+				break
+			}
+			if err = s.replayRecord(f, &r, rep); err != nil {
+				err = fmt.Errorf("storage: replay of journal record %d: %w", r.Header.Sequence, err)
+				break
+			}
+			last, crc, next = r.Header.Sequence, r.Header.Crc, r.Header.Position+uint64(r.Header.Blocks())
+		}
 		if err != nil {
 			return err
 		}
-		if !ok {
-			return &RotError{Device: s.name, Record: scan.Sequence(), Proof: scan.Sequence(), Why: "it was read a moment ago: " + scan.Why().Error()}
-		}
-		if r.Header.Sequence > scan.Durable() {
-			if err := s.verifyRecord(f, &r); err != nil {
-				if !format.IsCorrupt(err) {
-					return err
-				}
-				rep.Cut = fmt.Sprintf("record %d stands before its data: %v", r.Header.Sequence, err)
-				break
-			}
-		}
-		if err := s.replayRecord(f, &r, rep); err != nil {
-			return fmt.Errorf("storage: replay of journal record %d: %w", r.Header.Sequence, err)
-		}
-		last, crc, next = r.Header.Sequence, r.Header.Crc, r.Header.Position+uint64(r.Header.Blocks())
+		records -= len(w.records)
+		s.progress.tell(f.Turn(), DoingReplay, uint64(total-records), uint64(total))
+		f.Yield()
 	}
 	s.startPipe(s.pipe.Applied(), last, next, crc)
 	return nil
+}
+
+// endsHere tells whether a record that nobody says was durable stands before its data: the log ends before it.
+func (s *Store) endsHere(f *engine.Fiber, scan *journal.Scan, r *journal.Record, mem []byte, rep *MountReport) (bool, error) {
+	if r.Header.Sequence <= scan.Durable() {
+		return false, nil
+	}
+	err := s.verifyRecord(f, r, mem)
+	if err == nil || !format.IsCorrupt(err) {
+		return false, err
+	}
+	rep.Cut = fmt.Sprintf("record %d stands before its data: %v", r.Header.Sequence, err)
+	return true, nil
 }
 
 // findEnd reads the log to its end, counts its records, and refuses a disk that rotted.
@@ -76,6 +100,7 @@ func (s *Store) findEnd(f *engine.Fiber, scan *journal.Scan) (records int, err e
 				Why: fmt.Sprintf("it names superblock %d, the newest to be found is %d", r.Header.Epoch, s.super.Epoch)}
 		}
 		records++
+		s.progress.tell(f.Turn(), DoingRead, uint64(records), 0)
 	}
 	proof, rotten, err := scan.Rotten(f)
 	if err != nil {
@@ -111,15 +136,12 @@ func eachPiece(r *journal.Record, fn func(q *format.Piece) error) error {
 	return nil
 }
 
-// verifyRecord reads every block that the record names. The record may have reached the device without them.
-func (s *Store) verifyRecord(f *engine.Fiber, r *journal.Record) error {
-	const step = 256
-	buf, err := s.arena.Get(step * format.BlockBytes)
-	if err != nil {
-		return err
-	}
-	defer s.arena.Put(buf)
-	mem := s.arena.Bytes(buf)
+// verifyBlocks are read at once.
+const verifyBlocks = 256
+
+// verifyRecord reads every block that the record names, into mem. The record may have reached the device without them.
+func (s *Store) verifyRecord(f *engine.Fiber, r *journal.Record, mem []byte) error {
+	const step = verifyBlocks
 	return eachPiece(r, func(q *format.Piece) error {
 		if !s.owns(q.Extent) {
 			return &format.CorruptError{Place: format.Place{Device: s.name, Extent: q.Extent}, What: "blocks of a journal record", Want: "inside the slice", Got: q.Extent.String()}
@@ -140,6 +162,16 @@ func (s *Store) verifyRecord(f *engine.Fiber, r *journal.Record) error {
 		}
 		return nil
 	})
+}
+
+// replayMemory is memory that the cache may have borrowed.
+func (s *Store) replayMemory(n int) (arena.Buf, error) {
+	for {
+		buf, err := s.arena.Get(n)
+		if !errors.Is(err, arena.ErrExhausted) || !s.tree.MakeRoom(n) {
+			return buf, err
+		}
+	}
 }
 
 // replayRecord applies all transactions of a record. Its blocks are taken first: the group had them all at once.
@@ -190,6 +222,9 @@ func (s *Store) replayTxn(f *engine.Fiber, p format.Place, ops []byte) error {
 		missed := tx.missed()
 		tx.takeBack()
 		if !missed {
+			if errors.Is(err, arena.ErrExhausted) && s.tree.MakeRoom(s.opt.SlabChunkBytes) {
+				continue // the cache has lent memory of the delta
+			}
 			return err
 		}
 		if loaded == nil {

@@ -72,9 +72,15 @@ func (s *slab) bytes(r slabRef, n int) []byte {
 	return s.mem[at>>s.shift][off : off+n : off+n]
 }
 
-func (s *slab) release() {
-	for _, b := range s.bufs {
-		s.arena.Put(b)
+// held is how many bytes of the arena the slab has.
+func (s *slab) held() int { return len(s.bufs) << s.shift }
+
+// giveBack gives back the last chunk; false: none is left.
+func (s *slab) giveBack() (more bool) {
+	if i := len(s.bufs) - 1; i >= 0 {
+		s.arena.Put(s.bufs[i])
+		s.bufs, s.mem = s.bufs[:i], s.mem[:i]
 	}
-	s.bufs, s.mem, s.next = nil, nil, 0
+	s.next = 0
+	return len(s.bufs) > 0
 }

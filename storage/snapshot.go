@@ -69,13 +69,13 @@ func (p *Snapshot) Release(t *engine.Turn) {
 	if p.s == nil {
 		panic("storage: snapshot released twice")
 	}
-	p.v.active.release()
-	if p.v.frozen != nil {
-		p.v.frozen.release()
-	}
 	s := p.s
 	p.s = nil
+	s.releaseLayer(t, p.v.active)
+	if p.v.frozen != nil {
+		s.releaseLayer(t, p.v.frozen)
+	}
 	s.stats.Snapshots--
 	s.limbo.unpinLong(p.pin)
-	s.unpinned(t)
+	s.startReaping(t)
 }

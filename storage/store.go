@@ -55,6 +55,7 @@ type Store struct {
 	frozen     *layer   // being folded, or nil
 	nodes      nodePool // of layers to come
 	limbo      limbo
+	reap       reaper
 	ring       journal.Ring
 	pipe       *journal.Pipeline
 	open       *group
@@ -76,9 +77,10 @@ type Store struct {
 	failed     *FailedError
 	closing    bool
 	replaying  bool
-	kicked     bool // the end of this turn will look whether to seal
-	timer      bool // one is armed for the open group
-	inFlight   int  // writes and flushes of groups
+	progress   progress // of the mount
+	kicked     bool     // the end of this turn will look whether to seal
+	timer      bool     // one is armed for the open group
+	inFlight   int      // writes and flushes of groups
 	writeFree  *groupWrite
 
 	waitCommit engine.WaitList // for something to be committed
@@ -240,6 +242,9 @@ func (s *Store) loadPinned(f *engine.Fiber, set *loadSet, miss btree.Miss, block
 		panic("storage: a closure returned ErrMiss that no operation gave it")
 	}
 	buf, err := s.arena.Get(format.BlockBytes)
+	if err != nil && s.replaying {
+		buf, err = s.replayMemory(format.BlockBytes)
+	}
 	if err != nil {
 		return ErrBusy
 	}

@@ -7,7 +7,7 @@ import (
 	"basalt/storage/format"
 )
 
-const mapStep = 512      // free extents encoded between two looks at the clock
+const mapStep = 16       // free extents, or pages of the checksum, between two looks at the clock
 const mapChunk = 1 << 20 // bytes of a map read at once
 
 // writeMap writes the space map of the superblock that is being made to the region that the durable one does not use.
@@ -22,7 +22,7 @@ func (s *Store) writeMap(f *engine.Fiber, next *format.Superblock) error {
 		Store: next.Store, Epoch: next.Epoch, Self: place.Start, Slice: uint32(next.Slice), Blocks: next.Blocks,
 	})
 	for !enc.Step(mapStep) {
-		f.Yield()
+		s.rest(f, mapStep)
 	}
 	all := enc.Bytes()
 	next.Map = format.MapRef{Region: uint32(region), Bytes: uint64(len(all)), Crc: enc.Header().Crc}

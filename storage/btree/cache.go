@@ -39,7 +39,7 @@ type frame struct {
 // cache holds frames by block within a byte limit; a clock with second chances picks victims. Owned by the loop.
 type cache struct {
 	arena  *arena.Arena // immutable
-	limit  int64        // immutable
+	limit  int64
 	frames []frame
 	unused []int32
 	index  map[format.BlockNo]int32

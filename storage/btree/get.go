@@ -18,8 +18,11 @@ type Tree struct {
 	batch   arena.Buf // what folds write from
 	scratch arena.Buf // and read into
 	queue   queue     // immutable; the device, if it takes several operations at once
+	fetched prefetch
 	loads   uint64
-	folded  struct{ read, written, values uint64 }
+
+	prefetched uint64
+	folded     struct{ read, written, values uint64 }
 }
 
 // load is a read in flight; whoever wants the same block waits for it.
@@ -66,7 +69,7 @@ func (t *Tree) Close() {
 func (t *Tree) Stats() Stats {
 	c := &t.cache
 	return Stats{
-		Hits: c.hits, Misses: c.misses, Evictions: c.evictions, Loads: t.loads, CacheBytes: c.used, PinnedBytes: c.pinned,
+		Hits: c.hits, Misses: c.misses, Evictions: c.evictions, Loads: t.loads, Prefetched: t.prefetched, CacheBytes: c.used, PinnedBytes: c.pinned,
 		FoldRead: t.folded.read, FoldWritten: t.folded.written, FoldValues: t.folded.values,
 	}
 }

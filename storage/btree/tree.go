@@ -110,6 +110,7 @@ type Visitor struct {
 // Stats are gauges and counters of the tree.
 type Stats struct {
 	Hits, Misses, Loads, Evictions uint64
+	Prefetched                     uint64 // of Loads
 	CacheBytes, PinnedBytes        int64
 	FoldRead, FoldWritten          uint64 // nodes
 	FoldValues                     uint64 // out-of-line values written

@@ -78,7 +78,11 @@ func (s *shard) boot(f *engine.Fiber, dev *device.Device) (err error) {
 		return err
 	}
 	var report *storage.MountReport
-	if s.store, report, err = storage.Mount(f, s.handle, 0, s.cfg.Storage); err != nil {
+	opt := s.cfg.Storage
+	opt.Progress = func(p storage.MountProgress) {
+		s.cfg.Log.Info("mounting the store", "device", s.cfg.Device, "doing", p.Doing, "done", p.Done, "of", p.Total)
+	}
+	if s.store, report, err = storage.Mount(f, s.handle, 0, opt); err != nil {
 		return explainStore(s.cfg.Device, err)
 	}
 	s.cfg.Log.Info("store mounted", append([]any{"device", s.cfg.Device}, tell(report)...)...)
