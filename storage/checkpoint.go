@@ -42,9 +42,11 @@ type checkpoint struct {
 	free       *alloc.FreeSet // what the superblock will call free
 	tookBlocks uint64         // by the fold so far
 
-	share  turnShare
-	folded int // items of the delta that the fold has taken
-	seen   int // items of deltas, and extents for the map, that checkpoints have gone through
+	share   turnShare
+	dueNs   int64 // when the fold may write again
+	awaited int   // how many wait for a checkpoint and nothing else
+	folded  int   // items of the delta that the fold has taken
+	seen    int   // items of deltas, and extents for the map, that checkpoints have gone through
 }
 
 // coming tells whether a checkpoint runs or will: one that waits for its group boundary takes what is applied until then.
@@ -76,6 +78,8 @@ func (s *Store) Checkpoint(f *engine.Fiber) error {
 	if s.opt.ReadOnly {
 		return ErrReadOnly
 	}
+	s.check.awaited++
+	defer func() { s.check.awaited-- }()
 	for goal := s.check.started + 1; s.check.ended < goal; {
 		if s.failed != nil {
 			return s.failed
@@ -211,6 +215,26 @@ func (s *Store) rest(f *engine.Fiber, n int) {
 		f.Yield()
 		c.share.begin(f.Turn())
 	}
+}
+
+// foldDelayNs counts what the fold has written against its share of the device's bandwidth and tells how long it should pause, so that the groups,
+// whose writes and flushes stand in the same queue, are not held up. The share grows eightfold until delta or journal are three quarters full;
+// from there on, and where somebody waits for the checkpoint itself, it has no bound.
+func (s *Store) foldDelayNs(now int64, written int) int64 {
+	over := func(used, limit uint64) uint64 { // 0…1000 over the third quarter
+		if used*2 <= limit {
+			return 0
+		}
+		return min((used*4-limit*2)*1000/limit, 1000)
+	}
+	x := max(over(uint64(s.deltaBytes()), uint64(s.opt.DeltaBytesMax)), over(s.ring.Used(), s.ring.Blocks()))
+	if x == 1000 || s.check.awaited > 0 || s.hungry > 0 || s.closing {
+		s.check.dueNs = 0
+		return 0
+	}
+	rate := s.opt.FoldBytesPerSec + s.opt.FoldBytesPerSec/1000*7*int64(x)
+	s.check.dueNs = max(s.check.dueNs, now) + int64(written)*1e9/rate
+	return s.check.dueNs - now
 }
 
 // turnNs is the checkpoint's share of a turn. It grows as the journal fills up: better slow than stopped.

@@ -194,6 +194,11 @@ func (e *foldEnv) Budget(f *engine.Fiber, written int) error {
 	}
 	s.stats.FoldBytes += uint64(written)
 	s.progress.tell(f.Turn(), DoingFold, uint64(s.check.folded), uint64(s.frozen.items.n))
+	if written > 0 {
+		if d := s.foldDelayNs(f.Turn().Now(), written); d > 0 {
+			f.Sleep(d)
+		}
+	}
 	s.rest(f, nodeSteps)
 	return nil
 }

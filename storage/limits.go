@@ -53,7 +53,8 @@ type Options struct {
 	RunBlocks       int   // blocks that a group takes from the allocator at once; default 256
 	LimboShare      int   // limbo above 1/LimboShare of the slice starts a checkpoint; default 16
 	TurnBudgetNs    int64 // background work per turn; default 200 µs
-	TurnSteps       int   // and how many steps it has at most, see turnshare.go; default 512
+	FoldBytesPerSec int64 // what a fold writes at most while nobody waits for it and there is room in delta and journal; default 128 MiB
+	TurnSteps       int   // steps of background work per turn, see turnshare.go; default 512
 	ExactBlocksMax  int   // objects with more blocks are punched lazily, their block count becomes an upper bound; default 1024
 
 	Progress func(p MountProgress) // told about a mount that takes longer than a second, once a second; nil: nobody is
@@ -81,6 +82,9 @@ func (o Options) withDefaults() Options {
 	set(&o.ReplayAhead, 4<<20)
 	if o.GroupDelayNs == 0 {
 		o.GroupDelayNs = 100e6
+	}
+	if o.FoldBytesPerSec == 0 {
+		o.FoldBytesPerSec = 128 << 20
 	}
 	if o.TurnBudgetNs == 0 {
 		o.TurnBudgetNs = 200e3
@@ -111,8 +115,8 @@ func (o *Options) validate() error {
 	case o.ReplayBytes < o.CacheBytes || o.ReplayAhead < 0 || o.ReplayAhead > replayAheadMax:
 		return fmt.Errorf("storage: ReplayBytes is %d, at least CacheBytes is needed, which is %d; ReplayAhead is %d, possible is up to %d",
 			o.ReplayBytes, o.CacheBytes, o.ReplayAhead, replayAheadMax)
-	case o.TurnSteps < 1:
-		return fmt.Errorf("storage: TurnSteps is %d, at least 1 is needed", o.TurnSteps)
+	case o.TurnSteps < 1 || o.FoldBytesPerSec < format.BlockBytes:
+		return fmt.Errorf("storage: TurnSteps is %d, at least 1 is needed; FoldBytesPerSec is %d, at least a block is", o.TurnSteps, o.FoldBytesPerSec)
 	case o.RunBlocks < 1 || o.LimboShare < 1 || o.CacheBytes < 8*node:
 		return fmt.Errorf("storage: RunBlocks %d, LimboShare %d or CacheBytes %d is out of range", o.RunBlocks, o.LimboShare, o.CacheBytes)
 	}

@@ -48,7 +48,10 @@ func Mount(f *engine.Fiber, h *device.Handle, slice int, opt Options) (*Store, *
 	}
 	s.super.Mount = mountID(&s.super, f.Turn().Wall())
 	s.super.JournalRecord = uint32(opt.GroupRecordMax)
-	if err := s.makeCheckpoint(f); err != nil {
+	s.check.awaited++
+	err = s.makeCheckpoint(f)
+	s.check.awaited--
+	if err != nil {
 		s.discard(f.Turn())
 		return nil, rep, err
 	}

@@ -102,3 +102,34 @@ func TestTurnsOfACheckpointAreShort(t *testing.T) {
 	}
 	b.unmount()
 }
+
+// A fold that nobody waits for takes no more of the device than its share; one that somebody waits for takes what it can get.
+func TestFoldKeepsToItsBandwidth(t *testing.T) {
+	b := newBench(t, 263, nil, 64<<20)
+	b.opt.DeltaBytesMax, b.opt.FoldBytesPerSec = 8<<20, 1<<20
+	b.do(func(f *engine.Fiber) error {
+		return Format(f, b.h, FormatOptions{UUID: [16]byte{1}, JournalBytes: 16 << 20, NodeBytes: 8 << 10})
+	})
+	b.mount()
+	b.update(func(tx *Tx) error { return tx.CreateCollection(1) })
+	fold := func(fn func(f *engine.Fiber)) (tookNs int64) {
+		for i := range 1500 {
+			b.update(func(tx *Tx) error { return tx.Put(1, fmt.Appendf(nil, "%06d", i), make([]byte, 900)) })
+		}
+		written, start := b.s.stats.FoldBytes, b.w.Now()
+		ended := b.s.check.ended
+		b.do(func(f *engine.Fiber) error { fn(f); return nil })
+		b.must(b.w.Run(func() bool { return b.s.check.ended > ended }))
+		if b.s.stats.FoldBytes-written < 1<<20 {
+			t.Fatalf("the fold has written %d bytes", b.s.stats.FoldBytes-written)
+		}
+		return b.w.Now() - start
+	}
+	if took := fold(func(f *engine.Fiber) { b.s.wantCheckpoint(f.Turn()) }); took < 1e9 {
+		t.Errorf("more than a MiB in %d ns of virtual time, allowed is one a second", took)
+	}
+	if took := fold(func(f *engine.Fiber) { b.must(b.s.Checkpoint(f)) }); took > 1e9/2 {
+		t.Errorf("a checkpoint that somebody waits for took %d ns of virtual time", took)
+	}
+	b.unmount()
+}
