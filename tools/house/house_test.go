@@ -70,6 +70,17 @@ func TestProductDoesNotRequireTheRivals(t *testing.T) {
 	}
 }
 
+func TestRivalsRequireTheSameVersions(t *testing.T) {
+	var text [2][]byte
+	for i, name := range []string{"go.mod", rivals + "/go.mod"} {
+		var err error
+		if text[i], err = os.ReadFile(filepath.Join(root, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	report(t, Versions(text[0], text[1]))
+}
+
 func TestSizes(t *testing.T) {
 	exempt, err := ReadLong("testdata/long.txt")
 	if err != nil {

@@ -80,6 +80,25 @@ func Requirements(name string, text []byte) []Finding {
 	return found
 }
 
+// Versions finds modules that the go.mod of rivals requires older or newer than the product's: with an older one the Go command refuses to
+// build it, and nothing but make bench-store would say so.
+func Versions(product, rival []byte) []Finding {
+	want := make(map[string]string)
+	for line := range strings.Lines(string(product)) {
+		if f := strings.Fields(line); len(f) >= 2 && strings.HasPrefix(f[1], "v") {
+			want[f[0]] = f[1]
+		}
+	}
+	var found []Finding
+	for i, line := range strings.Split(string(rival), "\n") {
+		if f := strings.Fields(line); len(f) >= 2 && want[f[0]] != "" && want[f[0]] != f[1] {
+			found = append(found, Finding{fmt.Sprintf("%s/go.mod:%d", rivals, i+1),
+				fmt.Sprintf("%s is %s here and %s in the product: go -C %s mod tidy", f[0], f[1], want[f[0]], rivals)})
+		}
+	}
+	return found
+}
+
 // Layers finds imports that point the wrong way. module is the module path of go.mod.
 func Layers(f *File, module string) []Finding {
 	var found []Finding

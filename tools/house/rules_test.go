@@ -52,6 +52,13 @@ func TestRequirementsFinds(t *testing.T) {
 	expect(t, Requirements("go.mod", []byte(bad)), "go.mod:3: github.com/cockroachdb/pebble", "go.mod:5: go.etcd.io/bbolt")
 }
 
+func TestVersionsFinds(t *testing.T) {
+	product := "module basalt\n\ngo 1.26.0\n\nrequire (\n\tgolang.org/x/sys v0.49.0\n\tpgregory.net/rapid v1.3.0\n)\n"
+	rival := "module basalt/perf/rivals\n\ngo 1.26.0\n\nrequire go.etcd.io/bbolt v1.5.0\n\nrequire (\n\tgolang.org/x/sys v0.48.0 // indirect\n)\n"
+	expect(t, Versions([]byte(product), []byte(rival)), "perf/rivals/go.mod:8: golang.org/x/sys is v0.48.0 here and v0.49.0")
+	expect(t, Versions([]byte(product), []byte(strings.ReplaceAll(rival, "v0.48.0", "v0.49.0"))))
+}
+
 func TestCallsFinds(t *testing.T) {
 	bad := parse(t, "meta/x.go", "package meta\n\nimport (\n\"time\"\n\"unsafe\"\n)\n\nfunc f(c chan int) {\n\t_ = time.Now()\n\tselect {\n\tcase <-c:\n\t}\n\tgo f(c)\n\t_ = unsafe.Pointer(nil)\n}\n")
 	expect(t, Calls(bad), "unsafe is imported only", "time.Now", "select is forbidden", "no go statement")
