@@ -93,7 +93,7 @@ func all(t *testing.T, disk *sim.Disk, opt Options, name string) (text string, b
 		if err != nil {
 			return err
 		}
-		for _, show := range []func(d *Dump) error{
+		for i, show := range []func(d *Dump) error{
 			(*Dump).Super,
 			func(d *Dump) error { return d.Journal(JournalOptions{Verify: true}) },
 			func(d *Dump) error { return d.Journal(JournalOptions{All: true}) },
@@ -107,7 +107,9 @@ func all(t *testing.T, disk *sim.Disk, opt Options, name string) (text string, b
 			if err := show(d); err != nil && !format.IsCorrupt(err) && !IsNotFound(err) {
 				return err
 			}
-			bad += d.Bad()
+			if i != 2 { // behind the end of the log a record may be torn: it was being written
+				bad += d.Bad()
+			}
 		}
 		return nil
 	})
