@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"errors"
 	"fmt"
 
 	"basalt/engine"
@@ -193,21 +194,17 @@ func (s *Store) flushIfReady(t *engine.Turn) {
 		return
 	}
 	s.inFlight++
-	t.Submit(s.dev.FlushOp(), (*groupFlush)(s))
+	s.dev.StartFlush(t, (*groupFlush)(s))
 }
 
 type groupFlush Store
 
-// Complete ends the flush. One that failed is never retried: the device may have dropped what it could not write, and a second flush would
-// say that all is well.
-func (k *groupFlush) Complete(t *engine.Turn, res int32, _ uint32) {
+// Flushed ends the flush. One that failed, or does not count because another shard's on this device did, is never retried: the device may have
+// dropped what it could not write, and a second flush would say that all is well.
+func (k *groupFlush) Flushed(t *engine.Turn, err error) {
 	s := (*Store)(k)
-	if res == -int32(unix.EINTR) { // it never began
-		t.Submit(s.dev.FlushOp(), k)
-		return
-	}
 	s.inFlight--
-	if err := s.dev.Error(device.OpFlush, 0, 0, res); err != nil {
+	if err != nil {
 		s.fail(t, err)
 	}
 	if s.failed == nil {
@@ -244,8 +241,9 @@ func (s *Store) releaseRuns(g *group) {
 	g.table.clear()
 }
 
-// fail makes the store read-only, for good.
+// fail makes the store read-only, for good. If the device has failed, every store on it becomes so.
 func (s *Store) fail(t *engine.Turn, err error) {
+	s.failDevice(t, err)
 	if s.failed != nil {
 		return
 	}
@@ -258,6 +256,17 @@ func (s *Store) fail(t *engine.Turn, err error) {
 		s.onFail(t, s.failed)
 	}
 }
+
+// failDevice tells the other stores of the device of a write or a flush that failed: what they wrote may have been lost with it.
+func (s *Store) failDevice(t *engine.Turn, err error) {
+	var io *device.IOError
+	if errors.As(err, &io) && (io.Op == device.OpWrite || io.Op == device.OpFlush) {
+		s.dev.Fail(t, err)
+	}
+}
+
+// deviceFailed hears that the write or flush of another store on this device failed.
+func (s *Store) deviceFailed(t *engine.Turn, err *device.FailedError) { s.fail(t, err) }
 
 // drained tells Unmount that nothing is in flight any more.
 func (s *Store) drained(t *engine.Turn) {

@@ -20,7 +20,7 @@ var (
 	// ErrFull: no space for this transaction, and no checkpoint can make some. Transactions that only remove are still admitted.
 	ErrFull = errors.New("storage: device full")
 
-	// ErrReadOnly: mounted so, or a flush or a write failed since; reads still work, nothing more is promised to be durable.
+	// ErrReadOnly: mounted so, or a flush or a write of the device failed since; reads still work, nothing more is promised to be durable.
 	ErrReadOnly = errors.New("storage: read-only")
 
 	// ErrTooLarge: a key, a value, an object or a transaction above its limit (limits.go).

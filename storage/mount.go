@@ -37,6 +37,10 @@ func Mount(f *engine.Fiber, h *device.Handle, slice int, opt Options) (*Store, *
 	if err != nil {
 		return nil, nil, err
 	}
+	if err := h.Watch(fmt.Sprintf("slice %d", slice), s.deviceFailed); err != nil && !opt.ReadOnly {
+		s.discard(f.Turn())
+		return nil, nil, err
+	}
 	s.progress.begin(f.Turn(), opt.Progress)
 	if err := s.recover(f, rep); err != nil {
 		s.discard(f.Turn())
@@ -52,6 +56,7 @@ func Mount(f *engine.Fiber, h *device.Handle, slice int, opt Options) (*Store, *
 	err = s.makeCheckpoint(f)
 	s.check.awaited--
 	if err != nil {
+		s.fail(f.Turn(), err)
 		s.discard(f.Turn())
 		return nil, rep, err
 	}
@@ -284,6 +289,7 @@ func mountID(super *format.Superblock, wallNs int64) (id format.UUID) {
 
 // discard gives all memory back. Nothing is in flight.
 func (s *Store) discard(t *engine.Turn) {
+	s.dev.Unwatch()
 	put := func(b arena.Buf) {
 		if b.Valid() {
 			s.arena.Put(b)

@@ -19,7 +19,7 @@
 //
 // It survives: power loss at any point, with unwritten, torn and reordered writes; loss of everything in memory. It does not survive a
 // device that loses what a flush acknowledged, but it says so: by a CorruptError on the read, by a RotError on the mount. After a failed
-// write or flush it serves reads only.
+// write or flush, of its own or of another store on the same device (engine/device/flush.go has the rule), it serves reads only.
 //
 // Read store.go first, then object.go, attr.go, list.go and kv.go (what a transaction can do), tx.go (how a closure becomes one), commit.go
 // (how it becomes durable), checkpoint.go (how it leaves the journal) and mount.go.
@@ -114,7 +114,7 @@ func (s *Store) Committed() Seq { return Seq(s.pipe.Committed()) }
 // OnCommitted has fn called each time the number of the last committed transaction grows.
 func (s *Store) OnCommitted(fn func(t *engine.Turn, committed Seq)) { s.onCommit = fn }
 
-// OnFail has fn called once, when a write or a flush failed and the store became read-only.
+// OnFail has fn called once, when a write or a flush failed, here or in another store on the device, and the store became read-only.
 func (s *Store) OnFail(fn func(t *engine.Turn, err error)) { s.onFail = fn }
 
 // Update runs fn, which sees and changes the store through tx, as one transaction. fn may run several times; it must have no other effect,

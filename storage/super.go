@@ -2,7 +2,6 @@ package storage
 
 import (
 	"basalt/engine"
-	"basalt/engine/device"
 	"basalt/storage/alloc"
 	"basalt/storage/format"
 )
@@ -53,20 +52,20 @@ func (s *Store) writeSuper(f *engine.Fiber, next *format.Superblock) error {
 	return s.flush(f)
 }
 
-// flush makes every write that has completed durable. If any flush of the store failed meanwhile, this one may not count, although it
-// succeeded: what the failed one covered, nodes of this very checkpoint among it, no later flush makes good.
+// flush makes every write that has completed durable. If anything of the store failed meanwhile, this one may not count, although it
+// succeeded: what a failed one covered, nodes of this very checkpoint among it, no later flush makes good.
 func (s *Store) flush(f *engine.Fiber) error {
 	if plantedNoFlush {
 		return nil
 	}
 	s.stats.Flushes++
 	w := &fence{s: s}
-	f.Turn().Submit(s.dev.FlushOp(), w)
+	s.dev.StartFlush(f.Turn(), w)
 	for !w.done {
 		w.wait.Wait(f)
 	}
-	if err := s.dev.Error(device.OpFlush, 0, 0, w.res); err != nil {
-		return err
+	if w.err != nil {
+		return w.err
 	}
 	if s.failed != nil {
 		return s.failed
@@ -78,15 +77,15 @@ func (s *Store) flush(f *engine.Fiber) error {
 // completes in the same turn must not commit what this one has lost.
 type fence struct {
 	s    *Store
-	res  int32
+	err  error
 	done bool
 	wait engine.WaitList
 }
 
-// Complete ends the flush.
-func (w *fence) Complete(t *engine.Turn, res int32, _ uint32) {
-	w.res, w.done = res, true
-	if err := w.s.dev.Error(device.OpFlush, 0, 0, res); err != nil {
+// Flushed ends the flush.
+func (w *fence) Flushed(t *engine.Turn, err error) {
+	w.err, w.done = err, true
+	if err != nil {
 		w.s.fail(t, err)
 	}
 	w.wait.WakeAll(t)

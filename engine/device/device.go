@@ -1,18 +1,20 @@
 // Package device is a block device, or an image file, as the reactor's ring sees it: a flat run of bytes
 // that is read, written, flushed and discarded in units of 4 KiB, past the page cache.
 //
-// A Device is opened once per process, from an ordinary goroutine, and is immutable from then on. Each
-// reactor that uses it attaches and gets a Handle, which belongs to that reactor's thread.
+// A Device is opened once per process, from an ordinary goroutine, and is immutable from then on, but for
+// what its handles tell each other about failures (flush.go). Each reactor that uses it attaches and gets
+// a Handle, which belongs to that reactor's thread.
 //
 // Invariants: memory is the reactor's arena's, memory and offset are multiples of 4 KiB, and nothing
 // reaches beyond the size found at open (a violation panics: it is our bug). A write that completed is
-// durable only after a Flush that was submitted later. Nobody else has the device: it is claimed
-// exclusively.
+// durable only after a flush that was begun later and counts: flush.go has the rule. After a write or a
+// flush that failed nothing more becomes durable, through any handle. Nobody else has the device: it is
+// claimed exclusively.
 //
-// No locks. Survives short transfers (they are continued, from a block's start), EINTR and EAGAIN; everything else the kernel
+// One lock, for attaching and detaching; nothing is called under it. Survives short transfers (they are continued, from a block's start), EINTR and EAGAIN; everything else the kernel
 // reports is an *IOError with the place.
 //
-// Read device.go, then handle.go; open.go and foreign.go are for the start.
+// Read device.go, then handle.go and flush.go; open.go and foreign.go are for the start.
 package device
 
 import (
@@ -93,6 +95,7 @@ type Device struct {
 	geometry Geometry
 	readOnly bool
 	close    func() error
+	peers    peers
 }
 
 // New makes a Device of a descriptor that somebody else owns: the simulator.

@@ -17,6 +17,8 @@ type Handle struct {
 	r    *engine.Reactor
 	fd   int32 // or the slot
 	slot bool
+
+	flushes
 }
 
 // Attach prepares the device for the turn's reactor. A full file table is no obstacle: then the descriptor
@@ -29,11 +31,14 @@ func (d *Device) Attach(t *engine.Turn) (*Handle, error) {
 	if slot, ok := h.r.RegisterFile(d.fd); ok {
 		h.fd, h.slot = slot, true
 	}
+	h.owner = h.r.Name()
+	d.peers.add(h)
 	return h, nil
 }
 
 // Detach gives the slot back; nothing is in flight.
 func (h *Handle) Detach(_ *engine.Turn) {
+	h.d.peers.remove(h)
 	if h.slot {
 		h.r.ReleaseFile(h.fd)
 		h.slot, h.fd = false, h.d.fd
@@ -67,10 +72,6 @@ func (h *Handle) WriteOp(p []byte, off int64) uring.SQE {
 	}
 	return h.on(uring.PrepWrite(h.fd, addr, uint32(len(p)), uint64(off)))
 }
-
-// FlushOp is the operation that makes every write completed before it durable. For an image file it is
-// fdatasync: that also commits the file system's record of blocks written for the first time.
-func (h *Handle) FlushOp() uring.SQE { return h.on(uring.PrepFsync(h.fd, true)) }
 
 // Error makes an error of an operation's result: nil if all n bytes were transferred.
 func (h *Handle) Error(op Op, off int64, n int, res int32) error {
@@ -122,21 +123,6 @@ func (h *Handle) transfer(f *engine.Fiber, op Op, p []byte, off int64) error {
 			p, off = p[whole:], off+int64(whole)
 		}
 	}
-}
-
-// Flush makes every write completed before it durable. One that failed must not be tried again as if it
-// could still succeed: the kernel may have dropped what it could not write.
-func (h *Handle) Flush(f *engine.Fiber) error {
-	if h.d.readOnly {
-		return nil
-	}
-	for range retriesMax {
-		res := f.Do(h.FlushOp())
-		if res != -int32(unix.EINTR) {
-			return h.Error(OpFlush, 0, 0, res)
-		}
-	}
-	return h.Error(OpFlush, 0, 0, -int32(unix.EINTR))
 }
 
 // Discard tells the device that a range is free: a hint, whose content is undefined afterwards. Where it

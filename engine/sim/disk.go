@@ -32,6 +32,8 @@ type Disk struct {
 	done    uint64 // operations ended: the order that a flush is judged by
 	cutAt   uint64 // begin of this operation cuts the power; 0 = never
 	onEvent func(d *Disk, what string)
+
+	confined []confinement
 }
 
 // landed is a completed write that is not yet durable.

@@ -95,6 +95,7 @@ func (r *ring) onDisk(q *request, d *Disk) {
 	default:
 		panic(fmt.Sprintf("sim: opcode %d on a disk", s.Opcode))
 	}
+	d.checkConfined(r, op)
 	q.disk, q.dev = op, d
 	op.done = func(res int32) { q.complete(res, 0) }
 	d.submit(op)

@@ -62,8 +62,10 @@ type life struct {
 	w    *sim.World
 	r    *engine.Reactor
 	disk *sim.Disk
+	dev  *device.Device // of the disk; nil: this life has it for itself
 	h    *device.Handle
 	s    *storage.Store
+	n    int // which slice
 	m    *model
 	src  *source
 	rng  *rand.Rand
@@ -107,7 +109,11 @@ func begin(p plan, seed uint64, disk *sim.Disk, m *model) (*life, error) {
 func (l *life) boot() error {
 	l.r = l.w.Reactor(engine.Config{Name: "store", ArenaBytes: arenaBytes, FibersMax: 64, InboxMax: 64, OpsMax: 128})
 	return l.w.Boot(l.r, func(f *engine.Fiber) error {
-		h, err := l.disk.Device().Attach(f.Turn())
+		dev := l.dev
+		if dev == nil {
+			dev = l.disk.Device()
+		}
+		h, err := dev.Attach(f.Turn())
 		l.h, l.arena0 = h, f.Reactor().Arena().Used()
 		return err
 	})
@@ -128,7 +134,7 @@ func (l *life) format() error {
 // mount mounts the store and lets it tell the model what is committed.
 func (l *life) mount() error {
 	return l.do(func(f *engine.Fiber) error {
-		s, _, err := storage.Mount(f, l.h, 0, l.p.opt)
+		s, _, err := storage.Mount(f, l.h, l.n, l.p.opt)
 		if err != nil {
 			return err
 		}
@@ -465,7 +471,7 @@ func (l *life) thinOut() error {
 // fsck checks the unmounted disk.
 func (l *life) fsck() error {
 	return l.do(func(f *engine.Fiber) error {
-		rep, err := storage.Fsck(f, l.h, 0, l.p.opt)
+		rep, err := storage.Fsck(f, l.h, l.n, l.p.opt)
 		if err != nil {
 			return err
 		}
