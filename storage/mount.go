@@ -37,9 +37,11 @@ func Mount(f *engine.Fiber, h *device.Handle, slice int, opt Options) (*Store, *
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := h.Watch(fmt.Sprintf("slice %d", slice), s.deviceFailed); err != nil && !opt.ReadOnly {
-		s.discard(f.Turn())
-		return nil, nil, err
+	if !opt.ReadOnly {
+		if err := h.Watch(fmt.Sprintf("slice %d", slice), s.deviceFailed); err != nil {
+			s.discard(f.Turn())
+			return nil, nil, fmt.Errorf("storage: %w", err)
+		}
 	}
 	s.progress.begin(f.Turn(), opt.Progress)
 	if err := s.recover(f, rep); err != nil {

@@ -2,6 +2,7 @@ package device
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -41,7 +42,8 @@ type peers struct {
 	failed atomic.Pointer[FailedError]
 	list   atomic.Pointer[[]*Handle] // attached, in that order; replaced under mu, never changed
 
-	mu sync.Mutex // attach and detach
+	mu     sync.Mutex // attach and detach, watch and unwatch
+	owners []string   // who writes, each once
 }
 
 func (p *peers) handles() []*Handle {
@@ -85,6 +87,7 @@ type flushes struct {
 
 	// Owned by the loop.
 	owner    string // what messages call whoever writes here
+	watching bool   // it is one of the device's owners
 	onFail   func(t *engine.Turn, err *FailedError)
 	flight   []*flush // begun and not ended, oldest first
 	settling []*flush // succeeded, and wait for others
@@ -114,18 +117,34 @@ type awaited struct {
 }
 
 // Watch names whoever writes through the handle, and has fn called, on the handle's reactor, once, when another handle's write or flush
-// failed. The error is that of a device that has failed already; then fn is never called.
+// failed. A device that has failed already is refused, and so is an owner that there is on another handle: two would overwrite each other.
 func (h *Handle) Watch(owner string, fn func(t *engine.Turn, err *FailedError)) error {
-	h.owner = owner
 	if err := h.d.Failed(); err != nil {
 		return err
 	}
-	h.onFail = fn
+	p := &h.d.peers
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if slices.Contains(p.owners, owner) {
+		return fmt.Errorf("device %s, %s: %w", h.d.name, owner, ErrBusy)
+	}
+	p.owners = append(p.owners, owner)
+	h.owner, h.onFail, h.watching = owner, fn, true
 	return nil
 }
 
 // Unwatch ends what Watch began.
-func (h *Handle) Unwatch() { h.onFail = nil }
+func (h *Handle) Unwatch() {
+	if !h.watching {
+		return
+	}
+	p := &h.d.peers
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	i := slices.Index(p.owners, h.owner)
+	p.owners = slices.Delete(p.owners, i, i+1)
+	h.onFail, h.watching = nil, false
+}
 
 // Fail makes the device failed: err is that of a write or a flush of this handle. Only the first failure counts.
 func (h *Handle) Fail(t *engine.Turn, err error) {

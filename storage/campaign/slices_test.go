@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"basalt/engine"
@@ -165,6 +166,43 @@ func models(n int) (list []*model) {
 		list = append(list, newModel())
 	}
 	return list
+}
+
+// A slice that is mounted is not mounted again: two stores would overwrite each other. When the first is gone, it is.
+func TestSliceIsMountedOnce(t *testing.T) {
+	h, err := beginShared(faultPlan(9), 9, nil, models(2))
+	defer h.end()
+	if err == nil {
+		err = h.lives[0].mount()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	second := h.lives[1]
+	second.n = 0
+	if err := second.mount(); !errors.Is(err, device.ErrBusy) || !strings.Contains(err.Error(), "slice 0") {
+		t.Errorf("the second mount says %v", err)
+	}
+	if err := second.do(second.noLeak); err != nil {
+		t.Error(err)
+	}
+	if err := h.lives[0].unmount(); err != nil {
+		t.Fatal(err)
+	}
+	h, err = beginShared(faultPlan(9), 9, h.disk.AfterPowerLoss(), models(2)) // not confined to the other slice
+	defer h.end()
+	if err == nil {
+		err = h.each("mount", (*life).mount)
+	}
+	if err == nil {
+		err = h.leaveAll()
+	}
+	if err == nil {
+		err = h.lives[0].mount()
+	}
+	if err != nil {
+		t.Error(err)
+	}
 }
 
 // Two or three stores on one disk work at the same time, lose power at a random operation, and all recover, for a few generations; none
