@@ -87,7 +87,7 @@ func (c *Conn) admit(t *engine.Turn, h *Header) (bool, *ProtocolError) {
 			return false, malformed("kind before HELLO", uint64(KindHello), uint64(h.Kind))
 		}
 		if h.Shard != c.shard {
-			return false, &ProtocolError{Code: CodeNoShard, Field: "shard", Want: uint64(c.shard), Got: uint64(h.Shard)}
+			return false, &ProtocolError{Code: CodeNoShard, Field: fieldShard, Want: uint64(c.shard), Got: uint64(h.Shard)}
 		}
 		return true, nil
 	case phaseServing:
@@ -102,7 +102,7 @@ func (c *Conn) admitServing(t *engine.Turn, h *Header) (bool, *ProtocolError) {
 		return false, nil
 	}
 	if h.Shard != c.shard {
-		return false, &ProtocolError{Code: CodeNoShard, Field: "shard", Want: uint64(c.shard), Got: uint64(h.Shard)}
+		return false, &ProtocolError{Code: CodeNoShard, Field: fieldShard, Want: uint64(c.shard), Got: uint64(h.Shard)}
 	}
 	switch h.Kind {
 	case KindRequest, KindReplay, KindReplayDone:

@@ -60,8 +60,28 @@ func (e *ProtocolError) Error() string {
 	if e.Code == CodeVersion {
 		return fmt.Sprintf("netio: this side speaks version %d of the protocol, the peer%s speaks %d: use programs of the same release on both ends", e.Want, from, e.Got)
 	}
+	if e.Code == CodeNoShard {
+		return fmt.Sprintf("netio: there is no shard %d here: this is %s", e.Got, e.shards())
+	}
 	return fmt.Sprintf("netio: bad frame%s: field %s is %#x, want or limit %#x", from, e.Field, e.Got, e.Want)
 }
+
+// shards says what there is instead: the front door knows how many, a connection only its own.
+func (e *ProtocolError) shards() string {
+	switch {
+	case e.Field == fieldShard:
+		return fmt.Sprintf("a connection to shard %d", e.Want)
+	case e.Want == 1:
+		return "a node with one shard, number 0"
+	}
+	return fmt.Sprintf("a node with %d shards, counted from 0", e.Want)
+}
+
+// The fields of a frame that names the wrong shard, and of a HELLO that does.
+const (
+	fieldShard = "shard"
+	fieldHello = "shard of HELLO"
+)
 
 //go:noinline
 func malformed(field string, want, got uint64) *ProtocolError {

@@ -217,7 +217,7 @@ func (d *door) readHello(seen []byte) (port *Port, whole bool, perr *ProtocolErr
 		}
 	}
 	if port == nil {
-		return nil, false, &ProtocolError{Code: CodeNoShard, Field: "shard", Want: uint64(len(d.cfg.Ports)), Got: uint64(h.Shard)}
+		return nil, false, &ProtocolError{Code: CodeNoShard, Field: fieldHello, Want: uint64(len(d.cfg.Ports)), Got: uint64(h.Shard)}
 	}
 	if len(seen) < HeaderLen+h.BodyLen() {
 		return nil, false, nil

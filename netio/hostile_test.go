@@ -148,7 +148,7 @@ func TestBeforeHandshake(t *testing.T) {
 			{"half a header", "no valid HELLO", rawHello(3)[:40], CodeTimeout},
 			{"half a body", "no valid HELLO", rawHello(3)[:HeaderLen+4], CodeTimeout},
 			{"another version", "speaks version 1 of the protocol, the peer", version9, CodeVersion},
-			{"another shard", "shard", rawHello(99), CodeNoShard},
+			{"another shard", "there is no shard 99 here: this is a node with one shard", rawHello(99), CodeNoShard},
 			{"a request first", "kind before HELLO", rawFrame(Header{Kind: KindRequest, Shard: 3}, []byte("e"), nil), CodeMalformed},
 			{"bad checksum", "bodyCrc", badCrc, CodeMalformed},
 			{"short body", "HELLO body", rawFrame(Header{Kind: KindHello, Shard: 3}, []byte{1, 1}, nil), CodeMalformed},
