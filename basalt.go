@@ -47,6 +47,7 @@ var (
 // Config of a connection; the zero value is fine.
 type Config struct {
 	Client   string // a name for the node's log; default the program's name
+	Shard    uint16 // which of the node's shards; each has a file system of its own
 	UID, GID uint32 // owner of what is created; both zero: root
 }
 
@@ -89,7 +90,7 @@ func (x *FS) connect(f *engine.Fiber, network, where string) (err error) {
 		return err
 	}
 	x.fs, x.session, err = client.NewMount(id).Connect(f, client.SessionConfig{
-		Network: network, Address: where, Client: clip(x.cfg.Client), NoCache: true,
+		Network: network, Address: where, Shard: x.cfg.Shard, Client: clip(x.cfg.Client), NoCache: true,
 	})
 	return err
 }

@@ -8,33 +8,55 @@ import (
 
 	"basalt/meta"
 	"basalt/storage"
+	"basalt/storage/format"
 	"basalt/tools/node"
 	"basalt/tools/outcome"
 )
 
 func fsckCommand() *cobra.Command {
-	return &cobra.Command{
+	slice := 0
+	command := &cobra.Command{
 		Use:   "fsck DEVICE",
 		Short: "Check a store, read-only, while no node runs on it",
-		Long:  "fsck replays the journal in memory and checks that every block is reachable once, free, or waiting, and that every checksum is right; then that names, inodes, links and data of the file system agree. Exit code 0: clean; 3: it is no store of this release; 4: damage.",
+		Long:  "fsck replays the journal in memory and checks that every block is reachable once, free, or waiting, and that every checksum is right; then that names, inodes, links and data of the file system agree. It does so for every slice of the device, or for the one that --slice names. Exit code 0: clean; 3: it is no store of this release; 4: damage.",
 		Args:  exactly(1, "a block device or an image file"),
 		RunE: func(c *cobra.Command, args []string) error {
-			report, names, err := node.Check(args[0])
-			if err != nil {
-				return err
+			one := node.EverySlice
+			if c.Flags().Changed("slice") {
+				if one = slice; slice < 0 || slice >= format.SlicesMax {
+					return outcome.New(outcome.Usage, "--slice %d: possible are 0 to %d", slice, format.SlicesMax-1)
+				}
 			}
-			printReport(c.OutOrStdout(), report)
-			n := len(report.Findings) + report.More
-			if names != nil {
-				printNames(c.OutOrStdout(), names)
-				n += len(names.Problems) + names.More
+			reports, err := node.Check(args[0], one)
+			n := 0
+			for _, r := range reports {
+				if err != nil && len(reports) == 1 { // it says everything
+					break
+				}
+				n += printSlice(c.OutOrStdout(), r, len(reports) > 1)
 			}
-			if n > 0 {
-				return outcome.New(outcome.Damage, "%s is damaged: %d findings", args[0], n)
+			if err == nil && n > 0 {
+				err = outcome.New(outcome.Damage, "%s is damaged: %d findings", args[0], n)
 			}
-			return nil
+			return err
 		},
 	}
+	command.Flags().IntVar(&slice, "slice", 0, "of the device, counted from 0 (default: every one)")
+	return command
+}
+
+// printSlice shows what was found of a slice, and counts it.
+func printSlice(out io.Writer, r node.SliceReport, named bool) int {
+	if named {
+		fmt.Fprintf(out, "slice %d\n", r.Slice)
+	}
+	printReport(out, r.Store)
+	n := len(r.Store.Findings) + r.Store.More
+	if r.Names != nil {
+		printNames(out, r.Names)
+		n += len(r.Names.Problems) + r.Names.More
+	}
+	return n
 }
 
 func printReport(out io.Writer, r *storage.FsckReport) {

@@ -30,6 +30,10 @@ func mkfsCommand() *cobra.Command {
 			if err := node.Format(cfg); err != nil {
 				return err
 			}
+			if cfg.Slices > 1 {
+				fmt.Fprintf(c.OutOrStdout(), "made %d Basalt file systems on %s, one in each slice\n", cfg.Slices, cfg.Device)
+				return nil
+			}
 			fmt.Fprintf(c.OutOrStdout(), "made a Basalt file system on %s\n", cfg.Device)
 			return nil
 		},
@@ -37,7 +41,8 @@ func mkfsCommand() *cobra.Command {
 	f := command.Flags()
 	f.Var(&size, "size", "of an image file that is to be made; a device or file that is there keeps its own")
 	f.BoolVar(&cfg.Force, "force", false, "overwrite whatever is there")
-	f.Var(&journal, "journal-bytes", "of the journal (default: 1/64 of the store, 64 MiB to 1 GiB)")
+	f.Var(&journal, "journal-bytes", "of the journal of each slice (default: 1/64 of the slice, 64 MiB to 1 GiB)")
+	f.IntVar(&cfg.Slices, "slices", 1, "equal parts of the device: a node serves each as a shard, on a thread of its own, with a file system of its own")
 	f.IntVar(&cfg.NodeBytes, "node-bytes", 0, "of a tree node, 8192 or 16384 (default)")
 	f.IntVar(&cfg.Groups, "groups", 0, "placement groups (default 256)")
 	return command
@@ -46,6 +51,8 @@ func mkfsCommand() *cobra.Command {
 // checkFormat refuses what no store could be made of, before an image is made or a device opened.
 func checkFormat(cfg *node.FormatConfig) error {
 	switch {
+	case cfg.Slices < 1 || cfg.Slices > format.SlicesMax:
+		return outcome.New(outcome.Usage, "--slices %d: want 1 to %d", cfg.Slices, format.SlicesMax)
 	case cfg.Groups < 0 || cfg.Groups > record.GroupsMax:
 		return outcome.New(outcome.Usage, "--groups %d: want 1 to %d", cfg.Groups, record.GroupsMax)
 	case cfg.NodeBytes != 0 && !format.ValidNodeBytes(cfg.NodeBytes):

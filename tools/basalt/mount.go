@@ -4,6 +4,7 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -36,6 +37,7 @@ func mountCommand() *cobra.Command {
 	}
 	f := command.Flags()
 	f.Var(&m.node, "node", "where the node listens: unix:PATH or tcp:HOST:PORT")
+	f.Uint16Var(&m.cfg.Shard, "shard", 0, "which shard of the node: each has a file system of its own")
 	f.Var(&m.fuse, "fuse-transport", "how the kernel hands requests over; auto takes io_uring where there is one")
 	f.StringVar(&m.log, "log", "", "file to append the log to (default: beside the control socket)")
 	f.BoolVar(&m.foreground, "foreground", false, "stay in the terminal; the log goes to standard error")
@@ -176,7 +178,7 @@ func (m *mounting) status(mounted *mount.Mount, since time.Time) control.Status 
 	}
 	return control.Status{
 		Role: "mount", Version: version.Number, PID: os.Getpid(), State: state, Since: since,
-		About: map[string]string{"directory": m.cfg.Dir, "node": m.node.String(), "fuse_transport": name + " (" + why + ")"},
+		About: map[string]string{"directory": m.cfg.Dir, "node": m.node.String(), "shard": strconv.Itoa(int(m.cfg.Shard)), "fuse_transport": name + " (" + why + ")"},
 		Parts: mounted.Parts(),
 	}
 }

@@ -61,6 +61,13 @@ func applyKey(set *pflag.FlagSet, path, key string, value any) error {
 	if flag.Changed {
 		return nil
 	}
+	if list, ok := flag.Value.(pflag.SliceValue); ok {
+		all, err := texts(value)
+		if err != nil {
+			return outcome.New(outcome.Usage, "%s: %s: %w", path, key, err)
+		}
+		return list.Replace(all)
+	}
 	text, err := scalar(value)
 	if err != nil {
 		return outcome.New(outcome.Usage, "%s: %s: %w", path, key, err)
@@ -83,6 +90,23 @@ func scalar(value any) (string, error) {
 	return "", fmt.Errorf("want a text, a whole number or true/false, have %T", value)
 }
 
+// texts is a list, or a single thing that stands for a list of it.
+func texts(value any) ([]string, error) {
+	list, ok := value.([]any)
+	if !ok {
+		list = []any{value}
+	}
+	all := make([]string, 0, len(list))
+	for _, one := range list {
+		text, ok := one.(string)
+		if !ok {
+			return nil, fmt.Errorf("want a text or a list of texts, have %T", one)
+		}
+		all = append(all, text)
+	}
+	return all, nil
+}
+
 func names(set *pflag.FlagSet) []string {
 	var list []string
 	set.VisitAll(func(f *pflag.Flag) {
@@ -102,10 +126,20 @@ func Show(set *pflag.FlagSet) string {
 			return
 		}
 		value := f.Value.String()
-		if f.Value.Type() != "int" && f.Value.Type() != "bool" {
+		if list, ok := f.Value.(pflag.SliceValue); ok {
+			value = showList(list.GetSlice())
+		} else if f.Value.Type() != "int" && f.Value.Type() != "bool" {
 			value = strconv.Quote(value)
 		}
 		fmt.Fprintf(&b, "%s = %s # %s\n", f.Name, value, f.Usage)
 	})
 	return b.String()
+}
+
+func showList(list []string) string {
+	quoted := make([]string, 0, len(list))
+	for _, one := range list {
+		quoted = append(quoted, strconv.Quote(one))
+	}
+	return "[" + strings.Join(quoted, ", ") + "]"
 }

@@ -3,6 +3,7 @@ package config
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -18,6 +19,7 @@ type settings struct {
 	transport Choice
 	detach    bool
 	shards    int
+	disks     []string
 }
 
 func newSettings(t *testing.T, args ...string) *settings {
@@ -30,6 +32,7 @@ func newSettings(t *testing.T, args ...string) *settings {
 	s.set.Var(&s.transport, "wire-transport", "which")
 	s.set.BoolVar(&s.detach, "detach", false, "go")
 	s.set.IntVar(&s.shards, "shards", 1, "n")
+	s.set.StringArrayVar(&s.disks, "disk", nil, "where; again for more")
 	if err := s.set.Parse(args); err != nil {
 		t.Fatal(err)
 	}
@@ -58,6 +61,26 @@ func TestFileSetsWhatTheCommandLineDidNot(t *testing.T) {
 	}
 }
 
+// A flag that may be given again is a list in the file, or one text; what the command line gave is not added to. Show prints what reads back.
+func TestLists(t *testing.T) {
+	for text, want := range map[string][]string{
+		`disk = ["a, b", "c"]`: {"a, b", "c"}, `disk = "a, b"`: {"a, b"}, `disk = []`: {}, `detach = true`: {},
+	} {
+		s := newSettings(t)
+		if err := apply(s.set, "c.toml", text); err != nil || !slices.Equal(s.disks, want) {
+			t.Errorf("%s gives %q, %v", text, s.disks, err)
+		}
+		again := newSettings(t)
+		if err := apply(again.set, "shown", Show(s.set)); err != nil || !slices.Equal(again.disks, want) {
+			t.Errorf("%s is shown as what gives %q, %v", text, again.disks, err)
+		}
+	}
+	s := newSettings(t, "--disk", "x", "--disk", "y")
+	if err := apply(s.set, "c.toml", `disk = ["a"]`); err != nil || !slices.Equal(s.disks, []string{"x", "y"}) {
+		t.Errorf("the command line gave x and y, in force is %q, %v", s.disks, err)
+	}
+}
+
 func TestRefusals(t *testing.T) {
 	for _, c := range []struct{ text, want string }{
 		{"devise = \"x\"", `unknown key "devise"`},
@@ -69,6 +92,9 @@ func TestRefusals(t *testing.T) {
 		{"shards = 1.5", "want a text, a whole number"},
 		{"shards = \"x\"", "invalid syntax"},
 		{"device =", "line 1"},
+		{"device = [\"x\"]", "want a text"},
+		{"disk = [1]", "want a text or a list of texts"},
+		{"disk = true", "want a text or a list of texts"},
 	} {
 		err := apply(newSettings(t).set, "c.toml", c.text)
 		if err == nil || !strings.Contains(err.Error(), c.want) || outcome.CodeOf(err) != outcome.Usage {

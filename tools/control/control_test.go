@@ -92,6 +92,7 @@ func sample() Status {
 		Parts: []Part{
 			{Kind: "shard", ID: "0", Values: map[string]float64{"turns_total": 3, "arena_bytes": 2 << 20}},
 			{Kind: "shard", ID: "1", Values: map[string]float64{"turns_total": 4}},
+			{Kind: "disk", ID: "2", Labels: map[string]string{"slice": "5", "device": "a"}, Note: "it failed", Values: map[string]float64{"size": 9}},
 		},
 	}
 }
@@ -117,7 +118,7 @@ func TestStatusMetricsAndStop(t *testing.T) {
 	}
 	var out bytes.Buffer
 	got.Print(&out)
-	for _, want := range []string{"node v, process 7, serving", "device", "shard 0", "(2.0 MiB)"} {
+	for _, want := range []string{"node v, process 7, serving", "device", "shard 0\n", "(2.0 MiB)", "disk 2, device a, slice 5\n  it failed\n"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in\n%s", want, out.String())
 		}
@@ -128,6 +129,9 @@ func TestStatusMetricsAndStop(t *testing.T) {
 	}
 	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("mode of the socket: %v, %v", info.Mode(), err)
+	}
+	if !strings.Contains(string(text), `basalt_disk_size{device="a",id="2",slice="5"} 9`) {
+		t.Errorf("a part with labels is\n%s", text)
 	}
 	done := make(chan error, 1)
 	go func() { done <- Order(path, 10*time.Second) }()

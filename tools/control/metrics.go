@@ -37,13 +37,17 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	}
 	out <- prometheus.MustNewConstMetric(up, prometheus.GaugeValue, serving, status.Role, status.State)
 	for _, part := range status.Parts {
+		labels, values := []string{"id"}, []string{part.ID}
+		for _, name := range keysOf(part.Labels) {
+			labels, values = append(labels, name), append(values, part.Labels[name])
+		}
 		for _, name := range keysOf(part.Values) {
 			kind := prometheus.GaugeValue
 			if strings.HasSuffix(name, "_total") {
 				kind = prometheus.CounterValue
 			}
-			desc := prometheus.NewDesc("basalt_"+part.Kind+"_"+name, strings.ReplaceAll(part.Kind+" "+name, "_", " "), []string{"id"}, nil)
-			out <- prometheus.MustNewConstMetric(desc, kind, part.Values[name], part.ID)
+			desc := prometheus.NewDesc("basalt_"+part.Kind+"_"+name, strings.ReplaceAll(part.Kind+" "+name, "_", " "), labels, nil)
+			out <- prometheus.MustNewConstMetric(desc, kind, part.Values[name], values...)
 		}
 	}
 }

@@ -22,7 +22,9 @@ const (
 	Recovering = "recovering"           // waits for the mounts of its last life, at most one lease
 	ReadOnly   = "read-only"            // a write or flush failed: what is committed stays readable
 	Waiting    = "waiting for its node" // a mount whose connection is lost: it goes on when the node is back
-	Stuck      = "not answering"        // the column did not answer within a second
+	Stuck      = "not answering"        // a column did not answer within a second
+
+	PartReadOnly = "partly read-only" // a device failed, and the shards on the others go on
 )
 
 // Status is what a process says of itself.
@@ -40,6 +42,8 @@ type Status struct {
 type Part struct {
 	Kind   string             `json:"kind"` // "shard", "link", "queue"
 	ID     string             `json:"id"`
+	Labels map[string]string  `json:"labels,omitempty"` // what it is; the same names for all of a kind
+	Note   string             `json:"note,omitempty"`   // why it does not do all that it should
 	Values map[string]float64 `json:"values"`
 }
 
@@ -61,7 +65,14 @@ func (s Status) Print(out io.Writer) {
 		fmt.Fprintf(out, "  %-16s %s\n", key, s.About[key])
 	}
 	for _, p := range s.Parts {
-		fmt.Fprintf(out, "%s %s\n", p.Kind, p.ID)
+		fmt.Fprintf(out, "%s %s", p.Kind, p.ID)
+		for _, key := range keysOf(p.Labels) {
+			fmt.Fprintf(out, ", %s %s", key, p.Labels[key])
+		}
+		fmt.Fprintln(out)
+		if p.Note != "" {
+			fmt.Fprintf(out, "  %s\n", p.Note)
+		}
 		for _, key := range keysOf(p.Values) {
 			fmt.Fprintf(out, "  %-28s %s\n", strings.ReplaceAll(key, "_", " "), number(key, p.Values[key]))
 		}

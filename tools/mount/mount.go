@@ -34,6 +34,7 @@ type Config struct {
 	Dir        string
 	Transport  string // "auto", "uring" or "dev"
 	Source     string // first column of df
+	Shard      uint16 // of the node, over the wire: each has a file system of its own
 	ReadOnly   bool
 	OwnerOnly  bool // without allow_other
 	NonEmpty   bool

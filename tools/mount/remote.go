@@ -23,6 +23,9 @@ func Remote(cfg Config, node config.Address) (*Mount, error) {
 	}
 	if cfg.Source == "" {
 		cfg.Source = node.String()
+		if cfg.Shard != 0 {
+			cfg.Source += "#" + strconv.Itoa(int(cfg.Shard))
+		}
 	}
 	var id [16]byte
 	if _, err := rand.Read(id[:]); err != nil {
@@ -50,7 +53,7 @@ func (m *Mount) connect(f *engine.Fiber, c *column, node config.Address) (err er
 	}
 	log := m.cfg.Log
 	c.fs, c.session, err = m.mount.Connect(f, client.SessionConfig{
-		Network: network, Address: address, Client: host + ":" + strconv.Itoa(os.Getpid()) + ":" + m.cfg.Dir,
+		Network: network, Address: address, Shard: m.cfg.Shard, Client: host + ":" + strconv.Itoa(os.Getpid()) + ":" + m.cfg.Dir,
 		// The log is a file: a line now and then does not hold the column up.
 		Report: func(event string, args ...any) { log.Warn(event, args...) },
 	})

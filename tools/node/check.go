@@ -1,6 +1,8 @@
 package node
 
 import (
+	"slices"
+
 	"basalt/meta"
 	"basalt/tools/config"
 	"basalt/tools/control"
@@ -9,8 +11,11 @@ import (
 
 // check refuses what can be seen to be wrong before anything is touched.
 func (c *Config) check() error {
-	if c.Device == "" {
-		return outcome.New(outcome.Usage, "no device: give --device (a block device or an image file that basalt mkfs has made)")
+	if len(c.Devices) == 0 || slices.Contains(c.Devices, "") {
+		return outcome.New(outcome.Usage, "no device: give --device (a block device or an image file that basalt mkfs has made; again for each further one)")
+	}
+	if err := sameTwice(c.Devices); err != nil {
+		return err
 	}
 	if c.Socket == "" {
 		return outcome.New(outcome.Usage, "no socket: give --socket PATH")

@@ -1,22 +1,22 @@
-// Package node is a running storage node: a device, a column with the store and the namespace of its shard, and the
-// front door; and, by wish, a mount in the same process. It also makes and checks stores (mkfs, fsck), which need the
-// same column for a moment.
+// Package node is a running storage node: its devices, for each slice of each of them a column with the store and the
+// namespace of that shard, and the front door; and, by wish, a mount in the same process. It also makes and checks
+// stores (mkfs, fsck), which need the same column for a moment.
 //
-// A Node is owned by the goroutine that started it; Status may be called from any. It owns the device (exclusively),
-// the sockets' lock files and the columns. Invariants: nothing listens before the store is mounted and the namespace
-// serves; a stop closes in the opposite order of the start, so that nobody is promised anything by what is half down.
-// It survives being killed at any point: the next start replays. Read node.go, then shard.go and open.go.
+// A Node is owned by the goroutine that started it; Status may be called from any. It owns the devices (exclusively),
+// the sockets' lock files and the columns. Invariants: nothing listens before every store is mounted and every namespace
+// serves; a stop closes in the opposite order of the start, so that nobody is promised anything by what is half down;
+// a device that fails takes its own shards with it and no others. It survives being killed at any point: the next start
+// replays. Read node.go, then devices.go, shard.go and open.go.
 package node
 
 import (
 	"errors"
 	"log/slog"
 	"os"
-	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
-	"basalt/engine/device"
 	"basalt/engine/uring"
 	"basalt/meta"
 	"basalt/netio"
@@ -31,7 +31,7 @@ import (
 
 // Config of a node.
 type Config struct {
-	Device     string
+	Devices    []string // each a block device or an image file; their slices are the shards, in this order
 	Socket     string
 	SocketMode os.FileMode
 	TCP        string // loopback only, until peers are authenticated
@@ -42,6 +42,7 @@ type Config struct {
 	Meta       meta.Options
 	Wire       netio.Limits
 	Mount      *mount.Config // nil: no mount in this process
+	MountShard int           // which shard that mounts
 	Log        *slog.Logger
 }
 
@@ -50,8 +51,8 @@ type Node struct {
 	cfg    Config
 	report uring.Report
 	since  time.Time
-	device *device.Device
-	shard  *shard
+	disks  []*disk
+	shards []*shard
 	socket *daemon.Lock
 	server *netio.Server
 	mount  *mount.Mount
@@ -77,20 +78,22 @@ func Start(cfg Config) (n *Node, err error) {
 	if n.socket, err = control.ClaimSocket(cfg.Socket); err != nil {
 		return n, err
 	}
-	if n.device, err = openDevice(cfg.Device, false); err != nil {
+	if n.disks, err = openDisks(cfg.Devices); err != nil {
 		return n, err
 	}
-	if n.shard, err = startShard(&n.cfg, n.device); err != nil {
+	if err := n.startShards(); err != nil {
 		return n, err
 	}
-	control.WatchTurns(cfg.Log, n.shard.reactor)
 	if err := n.listen(); err != nil {
 		return n, err
 	}
 	if cfg.Mount == nil {
 		return n, nil
 	}
-	n.mount, err = mount.Local(*cfg.Mount, mount.Shard{Reactor: n.shard.reactor, CPU: n.shard.cpu, Meta: n.shard.meta, LeaseNs: leaseNs(cfg.Meta)})
+	s := n.shards[cfg.MountShard]
+	local := *cfg.Mount
+	local.Source = s.disk.path
+	n.mount, err = mount.Local(local, mount.Shard{Reactor: s.reactor, CPU: s.cpu, Meta: s.meta, LeaseNs: leaseNs(cfg.Meta)})
 	return n, err
 }
 
@@ -108,8 +111,12 @@ func Probe(log *slog.Logger) (uring.Report, error) {
 }
 
 func (n *Node) listen() (err error) {
+	var ports []*netio.Port
+	for _, s := range n.shards {
+		ports = append(ports, s.port)
+	}
 	n.server, err = netio.Listen(netio.ServerConfig{
-		Unix: n.cfg.Socket, UnixMode: n.cfg.SocketMode, TCP: n.cfg.TCP, Transport: n.cfg.Transport, Ports: []*netio.Port{n.shard.port},
+		Unix: n.cfg.Socket, UnixMode: n.cfg.SocketMode, TCP: n.cfg.TCP, Transport: n.cfg.Transport, Ports: ports,
 	})
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return outcome.New(outcome.InUse, "%w", err)
@@ -129,7 +136,8 @@ func (n *Node) MountDone() <-chan struct{} {
 	return n.mount.Done()
 }
 
-// Stop takes the node down in order: mount, front door with what is in flight, namespace, store with a checkpoint, device.
+// Stop takes the node down in order: mount, front door with what is in flight, namespaces, stores with a checkpoint each, devices. What
+// fails does not keep the rest from ending in order.
 func (n *Node) Stop() error {
 	var errs []error
 	if n.mount != nil {
@@ -138,12 +146,7 @@ func (n *Node) Stop() error {
 	if n.server != nil {
 		errs = append(errs, n.server.Close())
 	}
-	if n.shard != nil {
-		errs = append(errs, n.shard.stop())
-	}
-	if n.device != nil {
-		errs = append(errs, n.device.Close())
-	}
+	errs = append(errs, n.stopShards(), closeDisks(n.disks))
 	n.socket.Release()
 	return errors.Join(errs...)
 }
@@ -164,21 +167,14 @@ func (n *Node) Status() control.Status {
 	s := control.Status{
 		Role: "node", Version: version.Number, PID: os.Getpid(), State: control.Serving, Since: n.since,
 		About: map[string]string{
-			"device": n.cfg.Device, "socket": absolute(n.cfg.Socket), "tcp": n.server.TCP(), "wire_transport": n.cfg.Transport, "ring": n.report.String(),
+			"device": strings.Join(n.cfg.Devices, ", "), "socket": absolute(n.cfg.Socket), "tcp": n.server.TCP(), "wire_transport": n.cfg.Transport, "ring": n.report.String(),
 		},
 	}
-	s.Parts, s.State = n.shard.status()
+	s.Parts, s.State = n.shardStatus()
 	if n.mount != nil {
 		name, why := n.mount.Transport()
 		s.About["mount"], s.About["fuse_transport"] = n.cfg.Mount.Dir, name+" ("+why+")"
 		s.Parts = append(s.Parts, n.mount.Parts()...)
 	}
 	return s
-}
-
-func absolute(path string) string {
-	if abs, err := filepath.Abs(path); err == nil {
-		return abs
-	}
-	return path
 }

@@ -89,9 +89,9 @@ func TestPutIsTakenBack(t *testing.T) {
 	if x, err := o.Stat([]byte("x")); err != nil || x.Unfinished || len(x.Attrs) != 0 {
 		t.Errorf("%+v, %v", x, err)
 	}
-	store, names, err := Check(o.Device)
-	if err != nil || len(store.Findings) > 0 || len(names.Problems) > 0 {
-		t.Errorf("%v %+v %+v", err, store, names)
+	reports, err := Check(o.Device, EverySlice)
+	if err != nil || len(reports) != 1 || len(reports[0].Store.Findings) > 0 || len(reports[0].Names.Problems) > 0 {
+		t.Errorf("%v %+v", err, reports)
 	}
 }
 

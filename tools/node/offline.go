@@ -15,7 +15,7 @@ import (
 	"basalt/tools/outcome"
 )
 
-// bytesMin is the smallest device: the journal takes 64 MiB, and a reserve for deletes and folds must fit beside it.
+// bytesMin is the smallest slice: the journal takes 64 MiB, and a reserve for deletes and folds must fit beside it.
 const bytesMin = 128 << 20
 
 // FormatConfig is what mkfs decides.
@@ -23,7 +23,8 @@ type FormatConfig struct {
 	Device       string
 	Bytes        int64 // of an image file that is to be made; 0: the device is there
 	Force        bool
-	JournalBytes int64
+	Slices       int   // one for each shard; 0: one
+	JournalBytes int64 // of each
 	NodeBytes    int
 	Groups       int
 }
@@ -31,8 +32,11 @@ type FormatConfig struct {
 // Format makes a store with an empty file system. An image file that it made, it removes again if it fails.
 func Format(cfg FormatConfig) (err error) {
 	made := false
-	if cfg.Bytes > 0 && cfg.Bytes < bytesMin {
-		return outcome.New(outcome.Device, "%s would be too small: a store needs at least %d MiB", cfg.Device, bytesMin>>20)
+	cfg.Slices = max(cfg.Slices, 1)
+	if cfg.Bytes > 0 {
+		if err := checkSlices(&cfg, cfg.Bytes, "would be"); err != nil {
+			return err
+		}
 	}
 	if cfg.Bytes > 0 {
 		if made, err = createImage(cfg); err != nil {
@@ -55,8 +59,22 @@ func Format(cfg FormatConfig) (err error) {
 	if found && !cfg.Force {
 		return errors.Join(outcome.New(outcome.Device, "%s already carries a Basalt store: basalt mkfs --force would destroy it", cfg.Device), dev.Close())
 	}
-	err = briefly(func(f *engine.Fiber) error { return makeStore(f, dev, cfg) })
+	if err := checkSlices(&cfg, dev.Bytes(), "is"); err != nil {
+		return errors.Join(err, dev.Close())
+	}
+	err = briefly(func(f *engine.Fiber) error { return makeStores(f, dev, cfg) })
 	return errors.Join(err, dev.Close())
+}
+
+// checkSlices refuses slices that no store fits into.
+func checkSlices(cfg *FormatConfig, bytes int64, verb string) error {
+	switch {
+	case bytes < bytesMin:
+		return outcome.New(outcome.Device, "%s %s too small: a store needs at least %d MiB", cfg.Device, verb, bytesMin>>20)
+	case bytes/int64(cfg.Slices) < bytesMin:
+		return outcome.New(outcome.Device, "%s %s too small for %d slices: each needs at least %d MiB, so it may have %d", cfg.Device, verb, cfg.Slices, bytesMin>>20, bytes/bytesMin)
+	}
+	return nil
 }
 
 // createImage makes the file; one that exists is used if it has the size that was asked for.
@@ -77,24 +95,38 @@ func createImage(cfg FormatConfig) (made bool, err error) {
 	return true, nil
 }
 
-// makeStore runs on the column.
-func makeStore(f *engine.Fiber, dev *device.Device, cfg FormatConfig) error {
+// makeStores runs on the column.
+func makeStores(f *engine.Fiber, dev *device.Device, cfg FormatConfig) error {
 	h, err := dev.Attach(f.Turn())
 	if err != nil {
 		return err
 	}
 	defer h.Detach(f.Turn())
-	var uuid, id [16]byte
+	var uuid [16]byte
+	if _, err := rand.Read(uuid[:]); err != nil {
+		return err
+	}
+	if err := storage.Format(f, h, storage.FormatOptions{UUID: uuid, Slices: cfg.Slices, JournalBytes: cfg.JournalBytes, NodeBytes: cfg.NodeBytes}); err != nil {
+		return outcome.New(outcome.Device, "%s cannot be formatted: %w", cfg.Device, err)
+	}
+	for slice := range cfg.Slices {
+		if err := makeNamespace(f, h, slice, cfg); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// makeNamespace makes a slice's own file system.
+func makeNamespace(f *engine.Fiber, h *device.Handle, slice int, cfg FormatConfig) error {
+	var id [16]byte
 	var seed [8]byte
-	for _, b := range [][]byte{uuid[:], id[:], seed[:]} {
+	for _, b := range [][]byte{id[:], seed[:]} {
 		if _, err := rand.Read(b); err != nil {
 			return err
 		}
 	}
-	if err := storage.Format(f, h, storage.FormatOptions{UUID: uuid, JournalBytes: cfg.JournalBytes, NodeBytes: cfg.NodeBytes}); err != nil {
-		return outcome.New(outcome.Device, "%s cannot be formatted: %w", cfg.Device, err)
-	}
-	store, _, err := storage.Mount(f, h, 0, storage.Options{})
+	store, _, err := storage.Mount(f, h, slice, storage.Options{})
 	if err != nil {
 		return explainStore(cfg.Device, err)
 	}
@@ -104,37 +136,73 @@ func makeStore(f *engine.Fiber, dev *device.Device, cfg FormatConfig) error {
 	return errors.Join(err, store.Unmount(f))
 }
 
-// Check is the offline check, read-only, the journal replayed in memory: of the store, and if that is sound of the namespace on it.
-func Check(path string) (store *storage.FsckReport, names *meta.Report, err error) {
+// SliceReport is what the offline check has found of one slice.
+type SliceReport struct {
+	Slice int
+	Store *storage.FsckReport
+	Names *meta.Report // nil: the store is not sound, so nobody looked
+}
+
+// EverySlice has Check look at all of them.
+const EverySlice = -1
+
+// Check is the offline check of a slice, or of EverySlice, read-only, the journals replayed in memory: of the store, and if that is sound of
+// the namespace on it. A slice that cannot be looked at does not keep it from the others.
+func Check(path string, slice int) (reports []SliceReport, err error) {
 	dev, err := openDevice(path, true)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	err = briefly(func(f *engine.Fiber) (err error) {
+	err = briefly(func(f *engine.Fiber) error {
 		h, err := dev.Attach(f.Turn())
 		if err != nil {
 			return err
 		}
 		defer h.Detach(f.Turn())
-		if store, err = storage.Fsck(f, h, 0, storage.Options{}); err != nil {
-			return err
+		first, end := slice, slice+1
+		if slice == EverySlice {
+			first, end = 0, 1
+			if label, err := storage.ReadLabel(f, h); err == nil { // else the check of the first says what is wrong
+				end = int(label.Slices)
+			}
 		}
-		if len(store.Findings) > 0 {
-			return refusal(path, store.Findings[0].Err)
+		var errs []error
+		for n := first; n < end; n++ {
+			report, err := checkSlice(f, h, path, n)
+			if report.Store != nil {
+				reports = append(reports, report)
+			}
+			errs = append(errs, err)
 		}
-		s, _, err := storage.Mount(f, h, 0, storage.Options{ReadOnly: true})
-		if err != nil {
-			return err
-		}
-		names, err = meta.Check(f, s)
-		return errors.Join(err, s.Unmount(f))
+		return errors.Join(errs...)
 	})
-	return store, names, errors.Join(err, dev.Close())
+	return reports, errors.Join(err, dev.Close())
 }
 
-// briefly runs fn on a column that exists only for it.
+func checkSlice(f *engine.Fiber, h *device.Handle, path string, slice int) (r SliceReport, err error) {
+	r.Slice = slice
+	if r.Store, err = storage.Fsck(f, h, slice, storage.Options{}); err != nil {
+		return r, err
+	}
+	if len(r.Store.Findings) > 0 {
+		return r, refusal(path, r.Store.Findings[0].Err)
+	}
+	s, _, err := storage.Mount(f, h, slice, storage.Options{ReadOnly: true})
+	if err != nil {
+		return r, err
+	}
+	r.Names, err = meta.Check(f, s)
+	return r, errors.Join(err, s.Unmount(f))
+}
+
+// briefly runs fn on a column that exists only for it, with memory for a store.
 func briefly(fn func(f *engine.Fiber) error) error {
-	reactor, err := engine.New(engine.Config{Name: "offline", CPU: -1, ArenaBytes: cacheDefault + deltaDefault + flightBytes})
+	return on(cacheDefault+deltaDefault+flightBytes, fn)
+}
+
+// on runs fn on a column that exists only for it.
+func on(arenaBytes int, fn func(f *engine.Fiber) error) error {
+	reactor, err := engine.New(engine.Config{Name: "offline", CPU: -1, ArenaBytes: arenaBytes})
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,9 @@ package node
 
 import (
 	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
 	"strings"
 	"time"
 
@@ -19,12 +22,18 @@ import (
 // shard is the column with everything of it: device handle, store, namespace, connections.
 type shard struct {
 	cfg     *Config
-	reactor *engine.Reactor
+	disk    *disk
+	slice   int // of it
+	number  int // of the shard, in the node and on the wire
+	log     *slog.Logger
 	cpu     int
+	reactor *engine.Reactor
+	up      bool           // it has started
 	handle  *device.Handle // the rest is used on the reactor only
 	store   *storage.Store
 	meta    *meta.Shard
 	port    *netio.Port
+	failed  string // why the store is read-only; empty: it is not
 }
 
 // The shard's memory holds the store's caches and deltas, what is being written, and what connections may have in flight.
@@ -37,20 +46,25 @@ const (
 	statusWait   = time.Second
 )
 
-func startShard(cfg *Config, dev *device.Device) (*shard, error) {
-	s := &shard{cfg: cfg, cpu: -1}
+func newShard(cfg *Config, d *disk, slice, number int) *shard {
+	s := &shard{cfg: cfg, disk: d, slice: slice, number: number, cpu: -1}
+	s.log = cfg.Log.With("shard", number, "device", d.path, "slice", slice)
 	if cfg.Pin {
-		s.cpu = mount.CPUs()[0]
+		cpus := mount.CPUs()
+		s.cpu = cpus[number%len(cpus)]
 	}
-	reactor, err := engine.New(s.config())
-	if err != nil {
-		return nil, err
+	return s
+}
+
+func (s *shard) start() (err error) {
+	if s.reactor, err = engine.New(s.config()); err != nil {
+		return err
 	}
-	s.reactor = reactor
-	if err := reactor.Start(func(f *engine.Fiber) error { return s.boot(f, dev) }); err != nil {
-		return nil, err
+	if err := s.reactor.Start(s.boot); err != nil {
+		return err
 	}
-	return s, nil
+	s.up = true
+	return nil
 }
 
 func (s *shard) config() engine.Config {
@@ -61,11 +75,11 @@ func (s *shard) config() engine.Config {
 		return v
 	}
 	bytes := or(s.cfg.Storage.CacheBytes, cacheDefault) + or(s.cfg.Storage.DeltaBytesMax, deltaDefault) + flightBytes + int(s.cfg.ArenaBytes)
-	c := engine.Config{Name: "shard 0", CPU: s.cpu, OpsMax: operations, ArenaBytes: bytes}
+	c := engine.Config{Name: fmt.Sprintf("shard %d", s.number), Shard: engine.ShardID(s.number), CPU: s.cpu, OpsMax: operations, ArenaBytes: bytes}
 	c.Ring = func() (uring.Ring, error) {
 		return uring.Open(uring.Config{Entries: ringEntries, CQEntries: operations})
 	}
-	if s.cfg.Mount != nil {
+	if s.cfg.Mount != nil && s.cfg.MountShard == s.number {
 		c.Ring = mount.Ring(operations)
 		c.ArenaBytes += s.cfg.Mount.ArenaBytes()
 	}
@@ -73,27 +87,28 @@ func (s *shard) config() engine.Config {
 }
 
 // boot runs on the column: from the device up.
-func (s *shard) boot(f *engine.Fiber, dev *device.Device) (err error) {
-	if s.handle, err = dev.Attach(f.Turn()); err != nil {
+func (s *shard) boot(f *engine.Fiber) (err error) {
+	if s.handle, err = s.disk.dev.Attach(f.Turn()); err != nil {
 		return err
 	}
 	var report *storage.MountReport
 	opt := s.cfg.Storage
 	opt.Progress = func(p storage.MountProgress) {
-		s.cfg.Log.Info("mounting the store", "device", s.cfg.Device, "doing", p.Doing, "done", p.Done, "of", p.Total)
+		s.log.Info("mounting the store", "doing", p.Doing, "done", p.Done, "of", p.Total)
 	}
-	if s.store, report, err = storage.Mount(f, s.handle, 0, opt); err != nil {
-		return explainStore(s.cfg.Device, err)
+	if s.store, report, err = storage.Mount(f, s.handle, s.slice, opt); err != nil {
+		return explainStore(s.disk.path, err)
 	}
-	s.cfg.Log.Info("store mounted", append([]any{"device", s.cfg.Device}, tell(report)...)...)
+	s.log.Info("store mounted", tell(report)...)
 	s.store.OnFail(func(_ *engine.Turn, err error) {
-		s.cfg.Log.Error("READ-ONLY from now on: a write or flush failed, and what was not committed before is not promised", "device", s.cfg.Device, "error", err)
+		s.failed = err.Error()
+		s.log.Error("READ-ONLY from now on: a write or flush of the device failed, and what was not committed before is not promised", "error", err)
 	})
 	s.meta = meta.NewShard(s.store, s.cfg.Meta)
 	if err := s.meta.Start(f); err != nil {
-		return explainStore(s.cfg.Device, err)
+		return explainStore(s.disk.path, err)
 	}
-	s.port, err = netio.NewPort(0, s.reactor, s.meta, s.cfg.Wire)
+	s.port, err = netio.NewPort(uint16(s.number), s.reactor, s.meta, s.cfg.Wire)
 	return err
 }
 
@@ -128,26 +143,30 @@ func (s *shard) stop() error {
 }
 
 // status asks the column; if it does not answer at once, what the engine has published must do.
-func (s *shard) status() ([]control.Part, string) {
-	part := control.Column("shard", "0", s.reactor.Stats())
-	answer := make(chan map[string]float64, 1)
-	state := make(chan string, 1)
+func (s *shard) status() (control.Part, string) {
+	part := control.Column("shard", strconv.Itoa(s.number), s.reactor.Stats())
+	part.Labels = map[string]string{"device": s.disk.path, "slice": strconv.Itoa(s.slice)}
+	type answer struct {
+		state, note string
+		values      map[string]float64
+	}
+	answers := make(chan answer, 1)
 	go func() {
 		_ = s.reactor.Call(func(f *engine.Fiber) error { // if the column has ended, nothing comes
-			state <- s.state()
-			answer <- s.numbers(f.Turn())
+			answers <- answer{s.state(), s.failed, s.numbers(f.Turn())}
 			return nil
 		})
 	}()
 	select {
-	case more := <-answer:
-		for name, v := range more {
+	case a := <-answers:
+		for name, v := range a.values {
 			part.Values[name] = v
 		}
-		return []control.Part{part}, <-state
+		part.Note = a.note
+		return part, a.state
 	case <-time.After(statusWait):
 		part.Values["answering"] = 0
-		return []control.Part{part}, control.Stuck
+		return part, control.Stuck
 	}
 }
 
@@ -163,7 +182,10 @@ func (s *shard) state() string {
 
 // numbers of the layers above the engine; on the column.
 func (s *shard) numbers(t *engine.Turn) map[string]float64 {
-	v := map[string]float64{"answering": 1}
+	v := map[string]float64{"answering": 1, "read_only": 0}
+	if s.store.Stats().ReadOnly {
+		v["read_only"] = 1
+	}
 	port, names := s.port.Stats(t), s.meta.Stats()
 	v["connections"], v["requests_total"], v["replies_total"] = float64(port.Conns), float64(port.Requests), float64(port.Replies)
 	v["received_total"], v["sent_total"] = float64(port.BytesIn), float64(port.BytesOut)

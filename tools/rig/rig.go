@@ -33,6 +33,7 @@ type Rig struct {
 	Size       string   // of the image
 
 	NodeElsewhere bool // the mount's node belongs to another rig
+	NoDevice      bool // NodeFlags say which device
 
 	node  *process
 	mount *daemon.Process // of the last Mount
@@ -106,7 +107,10 @@ func (r *Rig) Fsck() (string, error) {
 
 // StartNode starts storaged as our child and waits until it serves.
 func (r *Rig) StartNode(extra ...string) error {
-	args := []string{"--device", r.Image(), "--socket", r.Socket(), "--log", r.LogOf("storaged")}
+	args := []string{"--socket", r.Socket(), "--log", r.LogOf("storaged")}
+	if !r.NoDevice {
+		args = append(args, "--device", r.Image())
+	}
 	args = append(append(args, r.NodeFlags...), extra...)
 	p, err := start(filepath.Join(r.Bin, "storaged"), r.Dir, args)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -23,11 +24,13 @@ import (
 
 // settings are the flags; every one of them is a key of the configuration file too.
 type settings struct {
-	configFile, device, socket, socketMode, control, tcp string
+	devices                                              []string
+	configFile, socket, socketMode, control, tcp         string
 	mountDir, metrics, log, logLevel, logFormat, pidFile string
 	wire, fuse                                           config.Choice
 	delta, cache, arena, replay                          config.Size
 	connections, leaseSeconds, columns, queueDepth       int
+	mountShard                                           int
 	pin, detach, showConfig, version                     bool
 }
 
@@ -40,22 +43,23 @@ func newSettings() *settings {
 
 func (s *settings) register(f *pflag.FlagSet) {
 	f.StringVar(&s.configFile, "config", "", "TOML file; its keys are the names of these flags")
-	f.StringVar(&s.device, "device", "", "block device or image file, made by basalt mkfs")
+	f.StringArrayVar(&s.devices, "device", nil, "block device or image file, made by basalt mkfs; again for each further one")
 	f.StringVar(&s.socket, "socket", defaultSocket, "Unix socket to serve on")
 	f.StringVar(&s.socketMode, "socket-mode", "0600", "its permissions: who may open it may do everything")
 	f.StringVar(&s.control, "control", "", "control socket (default: the socket with .ctl)")
 	f.StringVar(&s.tcp, "tcp", "", "HOST:PORT to serve on too; loopback only")
 	f.Var(&s.wire, "wire-transport", "how connections are carried: on the shard's ring, or by gnet")
 	f.StringVar(&s.mountDir, "mount", "", "mount here too, in this process")
+	f.IntVar(&s.mountShard, "mount-shard", 0, "which shard that mount is of, counted from 0 over the slices of all devices")
 	f.Var(&s.fuse, "fuse-transport", "of that mount")
 	f.IntVar(&s.columns, "mount-columns", 0, "threads of that mount (default: one for each CPU)")
 	f.IntVar(&s.queueDepth, "mount-queue-depth", 0, "requests of one FUSE queue at a time (default 32)")
-	f.BoolVar(&s.pin, "pin", true, "pin each column to a CPU")
-	f.Var(&s.delta, "delta-bytes", "changes kept in memory until a checkpoint")
-	f.Var(&s.cache, "cache-bytes", "tree nodes kept in memory")
-	f.Var(&s.arena, "arena-bytes", "memory beside that, above what is reserved for requests in flight")
+	f.BoolVar(&s.pin, "pin", true, "pin each column to a CPU: shard i to the i-th, modulo their number")
+	f.Var(&s.delta, "delta-bytes", "changes that a shard keeps in memory until a checkpoint")
+	f.Var(&s.cache, "cache-bytes", "tree nodes that a shard keeps in memory")
+	f.Var(&s.arena, "arena-bytes", "memory of a shard beside that, above what is reserved for requests in flight")
 	f.Var(&s.replay, "replay-bytes", "of one session's replay after a restart")
-	f.IntVar(&s.connections, "connections", 256, "most of them at a time")
+	f.IntVar(&s.connections, "connections", 256, "most of them at a time, of one shard")
 	f.IntVar(&s.leaseSeconds, "lease-seconds", 30, "how long a mount may be out of touch")
 	f.StringVar(&s.metrics, "metrics", "", "HOST:PORT for Prometheus; loopback only")
 	f.StringVar(&s.log, "log", "", "file to append the log to (default: standard error)")
@@ -110,6 +114,7 @@ func (s *settings) checkNumbers() error {
 	}{
 		{"lease-seconds", s.leaseSeconds, 1, leaseSecondsMax},
 		{"connections", s.connections, 1, connectionsMax},
+		{"mount-shard", s.mountShard, 0, math.MaxUint16},
 		{"mount-columns", s.columns, 0, mount.ColumnsMax},
 		{"mount-queue-depth", s.queueDepth, 0, fuse.QueueDepthMax},
 	} {
@@ -144,13 +149,14 @@ func (s *settings) node(log *slog.Logger) (node.Config, error) {
 		return node.Config{}, err
 	}
 	cfg := node.Config{
-		Device: s.device, Socket: s.socket, SocketMode: os.FileMode(mode), TCP: s.tcp, Transport: s.wire.Value, Pin: s.pin, ArenaBytes: s.arena, Log: log,
+		Devices: s.devices, Socket: s.socket, SocketMode: os.FileMode(mode), TCP: s.tcp, Transport: s.wire.Value, Pin: s.pin, ArenaBytes: s.arena, Log: log,
 		Storage: storage.Options{CacheBytes: int(s.cache), DeltaBytesMax: int(s.delta)},
 		Meta:    meta.Options{LeaseNs: int64(s.leaseSeconds) * 1e9, ReplayBytes: int(s.replay)},
 		Wire:    netio.Limits{ConnsMax: s.connections},
 	}
 	if s.mountDir != "" {
-		cfg.Mount = &mount.Config{Dir: s.mountDir, Transport: s.fuse.Value, Source: s.device, Columns: s.columns, QueueDepth: s.queueDepth, Pin: s.pin, Log: log}
+		cfg.MountShard = s.mountShard
+		cfg.Mount = &mount.Config{Dir: s.mountDir, Transport: s.fuse.Value, Columns: s.columns, QueueDepth: s.queueDepth, Pin: s.pin, Log: log}
 	}
 	return cfg, nil
 }

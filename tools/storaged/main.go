@@ -1,4 +1,4 @@
-// Command storaged is the storage node: it serves the shard on one device until it is told to stop.
+// Command storaged is the storage node: it serves the shards on its devices until it is told to stop.
 //
 // It owns the process: configuration, log, control socket, signals. Invariants: readiness (sd_notify, or the report to
 // the shell that waits for --detach) is told only when requests are served; SIGTERM and `basalt stop` drain, make a
@@ -24,7 +24,7 @@ func main() {
 	ready, isChild := daemon.Child()
 	s := newSettings()
 	command := &cobra.Command{
-		Use:           "storaged --device DEVICE",
+		Use:           "storaged --device DEVICE [--device DEVICE]",
 		Short:         "Serve a Basalt store",
 		SilenceUsage:  true,
 		SilenceErrors: true,
