@@ -18,6 +18,7 @@ import (
 	"basalt/engine/device"
 	"basalt/meta/record"
 	"basalt/storage"
+	"basalt/storage/format"
 	"basalt/tools/control"
 	"basalt/tools/mount"
 	"basalt/tools/outcome"
@@ -269,6 +270,45 @@ func TestDevicesAreRefused(t *testing.T) {
 	}
 	if err != nil {
 		t.Error(err)
+	}
+}
+
+// One shard that cannot start ends the node, with the reason and the slice; the others are taken down in order and the device is given back.
+func TestOneShardCannotStart(t *testing.T) {
+	two, one := images(t)
+	info, err := os.Stat(two)
+	if err != nil {
+		t.Fatal(err)
+	}
+	label, err := format.PlanLabel([16]byte{1}, uint64(info.Size())/format.BlockBytes, 2) // whatever its name, its slices are those
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.OpenFile(two, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, slot := range format.SuperPlaces(label.Slice(1)[0]) {
+		for _, at := range slot {
+			if _, err := file.WriteAt(make([]byte, format.SuperBytes), int64(at)*format.BlockBytes); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := file.Close(); err != nil {
+		t.Fatal(err)
+	}
+	log := &journal{}
+	for range 2 {
+		_, err = Start(nodeConfig(log, one, two))
+		failed(t, err, outcome.Device, two, "slice 1", "no valid superblock", "fsck")
+	}
+	if log.lines("store mounted", "device="+one) != 2 || log.lines("store mounted", "slice=0", "device="+two, "clean=true") != 2 {
+		t.Error("the sound shards did not start, or were not stopped in order")
+	}
+	reports, err := Check(two, EverySlice)
+	if err != nil || len(reports) != 2 || len(reports[0].Store.Findings) != 0 || len(reports[1].Store.Findings) != 1 {
+		t.Errorf("the check says %+v, %v", reports, err)
 	}
 }
 
