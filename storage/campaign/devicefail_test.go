@@ -137,6 +137,49 @@ func afterDeviceFailure(p plan, ms []*model, was []promise, left *sim.Disk) erro
 	return err
 }
 
+// Flushes fail beside those of other slices that succeed, before, meanwhile and after; then the power goes and takes whatever no good flush has
+// covered.
+func TestFlushErrorBesideAnotherSlice(t *testing.T) {
+	failed := 0
+	only, one := where(t, "BASALT_SEED")
+	for seed := range uint64(250) {
+		if one && seed != only {
+			continue
+		}
+		hit, err := besideOthers(seed)
+		if err != nil {
+			t.Fatalf("seed %d: %v\nrerun: BASALT_SEED=%d go test -run TestFlushErrorBesideAnotherSlice ./storage/campaign", seed, err, seed)
+		}
+		if hit {
+			failed++
+		}
+	}
+	if failed < 150 && !one {
+		t.Fatalf("only %d lives met a failed flush", failed)
+	}
+}
+
+func besideOthers(seed uint64) (hit bool, err error) {
+	p, ms := faultPlan(seed), models(4)
+	p.disk, p.faults, p.txns, p.fibers = 4<<20, sim.Faults{FlushError: 0.04}, 40, 2
+	p.opt.GroupDelayNs = 50_000
+	h, err := beginShared(p, seed, nil, ms)
+	defer h.end()
+	if err == nil {
+		err = h.start()
+	}
+	if err != nil {
+		return false, err
+	}
+	h.disk.SetFaults(p.faults)
+	err = h.workload()
+	h.disk.SetFaults(sim.Faults{})
+	if err != nil {
+		return false, err
+	}
+	return h.dev.Failed() != nil, afterDeviceFailure(p, ms, h.promises(), h.disk.AfterPowerLossOf(sim.Loss{}, seed))
+}
+
 // A store is not mounted on a device that has failed in this process: what its superblock says may be lost already.
 func TestMountOnAFailedDevice(t *testing.T) {
 	p, ms := faultPlan(5), models(2)

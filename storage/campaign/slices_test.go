@@ -205,8 +205,8 @@ func TestSliceIsMountedOnce(t *testing.T) {
 	}
 }
 
-// Two or three stores on one disk work at the same time, lose power at a random operation, and all recover, for a few generations; none
-// writes outside of its slice (the disk would panic). BASALT_FROM and BASALT_SEEDS run other seeds, or more.
+// Two or three stores on one disk work at the same time, meet the faults of the device, lose power at a random operation, and all recover, for a few
+// generations; none writes outside of its slice (the disk would panic). BASALT_FROM and BASALT_SEEDS run other seeds, or more.
 func TestSlicesShareADisk(t *testing.T) {
 	from, _ := where(t, "BASALT_FROM")
 	count, ok := where(t, "BASALT_SEEDS")
@@ -218,7 +218,10 @@ func TestSlicesShareADisk(t *testing.T) {
 	}
 	cuts := 0
 	for seed := from; seed < from+count; seed++ {
-		n, err := sharedGenerations(seed)
+		r := rand.New(rand.NewPCG(seed, 0x5a))
+		p := drawPlan(r, seed)
+		p.crowded, p.patchy, p.txns = false, false, min(p.txns, 24)
+		n, err := sharedGenerations(p, 2+r.IntN(2), r)
 		if err != nil {
 			t.Fatalf("seed %d: %v\nrerun: BASALT_SEED=%d go test -run TestSlicesShareADisk ./storage/campaign", seed, err, seed)
 		}
@@ -229,12 +232,8 @@ func TestSlicesShareADisk(t *testing.T) {
 	}
 }
 
-func sharedGenerations(seed uint64) (cuts int, err error) {
-	r := rand.New(rand.NewPCG(seed, 0x5a))
-	p := drawPlan(r, seed)
-	p.faults, p.crowded, p.patchy = sim.Faults{}, false, false
-	p.txns = min(p.txns, 24)
-	ms := models(2 + r.IntN(2))
+func sharedGenerations(p plan, slices int, r *rand.Rand) (cuts int, err error) {
+	seed, ms := p.seed, models(slices)
 	var disk *sim.Disk
 	var was []promise
 	for g := range uint64(1 + r.IntN(3)) {
@@ -251,7 +250,9 @@ func sharedGenerations(seed uint64) (cuts int, err error) {
 			return cuts, fmt.Errorf("generation %d: %w", g, err)
 		}
 		h.disk.CutPowerAt(h.disk.Ops() + 1 + r.Uint64N(uint64(len(ms)*p.fibers*p.txns)))
+		h.disk.SetFaults(p.faults)
 		err = h.workload()
+		h.disk.SetFaults(sim.Faults{})
 		if errors.Is(err, sim.ErrPowerCut) {
 			cuts++
 			err = nil
