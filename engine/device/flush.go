@@ -117,7 +117,7 @@ type awaited struct {
 }
 
 // Watch names whoever writes through the handle, and has fn called, on the handle's reactor, once, when another handle's write or flush
-// failed. A device that has failed already is refused, and so is an owner that there is on another handle: two would overwrite each other.
+// failed. A device that has failed already is refused, and so is an owner that there is: two would overwrite each other. A handle has one owner.
 func (h *Handle) Watch(owner string, fn func(t *engine.Turn, err *FailedError)) error {
 	if err := h.d.Failed(); err != nil {
 		return err
@@ -125,7 +125,7 @@ func (h *Handle) Watch(owner string, fn func(t *engine.Turn, err *FailedError)) 
 	p := &h.d.peers
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if slices.Contains(p.owners, owner) {
+	if h.watching || slices.Contains(p.owners, owner) {
 		return fmt.Errorf("device %s, %s: %w", h.d.name, owner, ErrBusy)
 	}
 	p.owners = append(p.owners, owner)

@@ -123,6 +123,24 @@ func TestFlushOfAFailedDeviceDoesNotCount(t *testing.T) {
 	}
 }
 
+// An owner is there once, and a handle has one.
+func TestWatchIsExclusive(t *testing.T) {
+	w, _, _, all := share(t, 1, 2)
+	defer w.Close()
+	if err := all[0].h.Watch("slice 7", nil); !errors.Is(err, device.ErrBusy) {
+		t.Errorf("a second owner of a handle: %v", err)
+	}
+	all[0].h.Unwatch()
+	if err := all[0].h.Watch("slice 1", nil); !errors.Is(err, device.ErrBusy) {
+		t.Errorf("an owner that there is: %v", err)
+	}
+	all[1].h.Unwatch()
+	all[1].h.Unwatch() // nothing more to end
+	if err := all[0].h.Watch("slice 1", nil); err != nil {
+		t.Errorf("an owner that has left: %v", err)
+	}
+}
+
 // The error names whose flush it was, and whoever comes later is refused.
 func TestFailedDeviceSaysWhose(t *testing.T) {
 	w, disk, dev, all := share(t, 1, 2)
