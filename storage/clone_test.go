@@ -221,7 +221,7 @@ func TestSharedExtentIsNotExtended(t *testing.T) {
 			return err
 		}
 		if p := tx.recs; len(p) != 2 || !p[0].rec.IsShared() || p[1].rec.IsShared() || p[0].rec.Extent().End() != p[1].rec.Start {
-			return fmt.Errorf("not what this test is about: %+v", p)
+			return fmt.Errorf("the extents are %+v", p)
 		}
 		return tx.Truncate(1, src, 0)
 	})
@@ -392,6 +392,35 @@ func TestFsckFindsWrongShares(t *testing.T) {
 				found = found[:i] + found[i+len(want):]
 			}
 		})
+	}
+}
+
+// The fold reads what may own blocks, and only that: user keys stand between the extents of a collection and its share records.
+func TestNeedsVisit(t *testing.T) {
+	key := func(c uint16, k format.Kind) []byte { return append(format.AppendKindEnd(nil, c, k-1), 7) }
+	last := uint16(1<<16 - 1)
+	for _, x := range []struct {
+		what   string
+		lo, hi []byte
+		want   bool
+	}{
+		{"everything", nil, nil, true},
+		{"onodes", key(1, format.KindOnode), key(1, format.KindOnode), false},
+		{"onodes and an extent", key(1, format.KindOnode), key(1, format.KindUser), true},
+		{"extents", key(1, format.KindExtent), append(key(1, format.KindExtent), 1), true},
+		{"user keys", key(1, format.KindUser), key(1, format.KindUser), false},
+		{"user keys to their end", key(1, format.KindUser), format.AppendKindEnd(nil, 1, format.KindUser), false},
+		{"user keys and a share record", key(1, format.KindUser), key(1, format.KindShare), true},
+		{"share records", key(1, format.KindShare), append(key(1, format.KindShare), 1), true},
+		{"share records to the end", key(1, format.KindShare), nil, true},
+		{"the end of a collection", format.AppendCollectionEnd(nil, 1), key(2, format.KindOnode), false},
+		{"from one to the next", format.AppendCollectionEnd(nil, 1), key(2, format.KindUser), true},
+		{"the end of the last", format.AppendCollectionEnd(nil, last), nil, false},
+		{"the last share records", key(last, format.KindShare), nil, true},
+	} {
+		if got := (&foldEnv{}).NeedsVisit(x.lo, x.hi); got != x.want {
+			t.Errorf("%s: %v", x.what, got)
+		}
 	}
 }
 

@@ -173,6 +173,7 @@ func (s *source) extent(a *action) {
 		a.name, a.off, a.n = "o0", r.IntN(farMax), r.IntN(farMax)
 	case clone:
 		a.hi = fmt.Sprintf("o%d", r.IntN(objectCount))
+		a.data = fill(r, pageSize)
 	case setAttr, delAttr:
 		a.hi = fmt.Sprintf("a%d", r.IntN(4))
 		a.data = fill(r, r.IntN(60))
