@@ -95,6 +95,9 @@ func (tx *Tx) count(c Coll, e Extent, add uint32) error {
 			return err
 		}
 		tx.touched++
+		if add == 1 && p.rec.Refs == 1<<32-1 {
+			return tx.breaks(ErrTooLarge)
+		}
 		before := BlockCount(e.Start - p.start)
 		mid := Extent{Start: e.Start, Len: min(e.Len, p.rec.Len-before)}
 		behind := p.rec.Len - before - mid.Len
