@@ -120,14 +120,14 @@ func (tx *Tx) trim(c Coll, obj []byte, lo, hi uint64, drop, again bool) (removed
 	if err := tx.collect(c, obj, lo, hi); err != nil {
 		return 0, err
 	}
-	return tx.take(c, obj, lo, hi, drop, again, 0)
+	touched := tx.touched // what is replaced is bounded by what replaces it
+	removed, err = tx.take(c, obj, lo, hi, drop, again, 1<<62)
+	tx.touched = touched
+	return removed, err
 }
 
-// take is trim of the extents that have been collected. most bounds what the transaction touches of shared objects; 0: that does not count here.
+// take is trim of the extents that have been collected. most bounds what the transaction touches of shared objects.
 func (tx *Tx) take(c Coll, obj []byte, lo, hi uint64, drop, again bool, most int) (removed uint64, err error) {
-	if most == 0 {
-		defer func(n int) { tx.touched = n }(tx.touched)
-	}
 	for i := range tx.recs {
 		p := &tx.recs[i]
 		from, to := max(lo, p.off), min(hi, p.end())
@@ -141,7 +141,7 @@ func (tx *Tx) take(c Coll, obj []byte, lo, hi uint64, drop, again bool, most int
 		default:
 			tx.release(gone.Start, gone.Len, drop)
 		}
-		if tx.touched++; err == nil && most > 0 && tx.touched > most {
+		if tx.touched++; err == nil && tx.touched > most {
 			err = tx.breaks(ErrTooLarge)
 		}
 		if err != nil {

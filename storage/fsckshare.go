@@ -27,7 +27,8 @@ func blockMark(b BlockNo) uint64 {
 	return x ^ x>>31
 }
 
-func (e *shareSums) add(sum *uint64, x Extent, refs uint64) {
+// addMarks adds the blocks of an extent to a sum, each so often.
+func addMarks(sum *uint64, x Extent, refs uint64) {
 	for b := x.Start; b < x.End(); b++ {
 		*sum += refs * blockMark(b)
 	}
@@ -38,7 +39,7 @@ func (c *checker) sharedExtent(f *engine.Fiber, coll Coll, x Extent) error {
 	if c.onode.Flags&format.OnodeShares == 0 {
 		c.rep.find(x, nil, "object %x has a shared extent, its onode does not say so", c.name)
 	}
-	c.sums.add(&c.sums.extents, x, 1)
+	addMarks(&c.sums.extents, x, 1)
 	err := c.s.View(f, func(tx *Tx) error {
 		for at := x.Start; at < x.End(); {
 			p, err := tx.shareAt(coll, at)
@@ -66,7 +67,7 @@ func (c *checker) shareRecord(e *entry) {
 	c.use(p.extent(), "share record")
 	c.rep.Shares++
 	c.rep.DataBlocks += uint64(p.rec.Len)
-	c.sums.add(&c.sums.records, p.extent(), uint64(p.rec.Refs))
+	addMarks(&c.sums.records, p.extent(), uint64(p.rec.Refs))
 }
 
 // endCollection compares the sums of the collection that has been visited.
