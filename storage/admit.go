@@ -129,6 +129,8 @@ func (s *Store) makeRoom(f *engine.Fiber, err error, p *patience) error {
 	switch {
 	case errors.Is(err, errNoSpace):
 		return s.makeSpace(f, p)
+	case errors.Is(err, errOldFormat):
+		return s.raiseFormat(f)
 	case errors.Is(err, errGroupFull):
 		if p.group++; p.group > 8 {
 			return ErrTooLarge

@@ -166,6 +166,9 @@ func (s *Store) freeze(t *engine.Turn) {
 	}
 	c.super.NextTxn = c.last + 1
 	c.super.Flags = 0
+	if s.raise {
+		c.super.Version = format.Version
+	}
 	if s.closing {
 		c.super.Flags = format.SuperClean
 	}
@@ -251,6 +254,7 @@ func (s *Store) thaw(f *engine.Fiber) {
 	c := &s.check
 	t := f.Turn()
 	c.stage = stageThaw
+	s.clones = min(s.super.Version, c.super.Version) >= format.VersionClone
 	s.super = c.super
 	s.limbo.release(s.super.Epoch)
 	s.ring.Release(c.end)

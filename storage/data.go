@@ -82,7 +82,7 @@ func (tx *Tx) findBefore(c Coll, obj []byte, q *format.Piece) error {
 		return nil
 	}
 	p, ok, err := tx.extentAt(c, obj, q.BlockOff-1)
-	if ok && p.rec.Len > 0 && p.rec.Len < format.ExtentBlocksMax && p.end() == q.BlockOff && p.rec.Extent().End() == q.Extent.Start {
+	if ok && p.rec.Len > 0 && !p.rec.IsShared() && p.rec.Len < format.ExtentBlocksMax && p.end() == q.BlockOff && p.rec.Extent().End() == q.Extent.Start {
 		tx.before = p
 	}
 	return err

@@ -25,16 +25,25 @@ func (p *extentPiece) end() uint64 {
 	return p.off + uint64(p.rec.Len)
 }
 
-func (l *layer) extentOf(it *item) format.ExtentRecord {
-	r, err := format.DecodeExtentRecord(format.Place{}, l.valOf(it))
-	if err != nil {
-		panic("storage: own extent record does not decode: " + err.Error())
+// ownedBy is what blocks an item of a layer owns: what is wrong with it is our own doing.
+func (l *layer) ownedBy(s *Store, it *item) Extent {
+	if it.what != itemPut {
+		return Extent{}
 	}
-	return r
+	e, err := s.ownedBy(l.keyOf(it), l.valOf(it))
+	if err != nil {
+		panic("storage: own record does not decode: " + err.Error())
+	}
+	return e
 }
 
 // collect finds the extents that overlap blocks [lo, hi) of an object, in order, and puts them into tx.recs.
 func (tx *Tx) collect(c Coll, obj []byte, lo, hi uint64) error {
+	return tx.collectMost(c, obj, lo, hi, 1<<62)
+}
+
+// collectMost is collect with a bound: more extents are refused with ErrTooLarge.
+func (tx *Tx) collectMost(c Coll, obj []byte, lo, hi uint64, most int) error {
 	tx.recs = tx.recs[:0]
 	p, ok, err := tx.extentAt(c, obj, lo)
 	if err != nil {
@@ -56,6 +65,9 @@ func (tx *Tx) collect(c Coll, obj []byte, lo, hi uint64) error {
 		p, err := tx.s.piece(&cur.cur)
 		if err != nil {
 			return tx.breaks(err)
+		}
+		if len(tx.recs) >= most {
+			return tx.breaks(ErrTooLarge)
 		}
 		tx.recs = append(tx.recs, p)
 	}
@@ -108,14 +120,32 @@ func (tx *Tx) trim(c Coll, obj []byte, lo, hi uint64, drop, again bool) (removed
 	if err := tx.collect(c, obj, lo, hi); err != nil {
 		return 0, err
 	}
+	touched := tx.touched // what is replaced is bounded by what replaces it
+	removed, err = tx.take(c, obj, lo, hi, drop, again, 1<<62)
+	tx.touched = touched
+	return removed, err
+}
+
+// take is trim of the extents that have been collected. most bounds what the transaction touches of shared objects.
+func (tx *Tx) take(c Coll, obj []byte, lo, hi uint64, drop, again bool, most int) (removed uint64, err error) {
 	for i := range tx.recs {
 		p := &tx.recs[i]
 		from, to := max(lo, p.off), min(hi, p.end())
 		removed += to - from
-		if p.isDirty {
+		gone := Extent{Start: p.rec.Start + BlockNo(from-p.off), Len: BlockCount(to - from)}
+		switch {
+		case p.isDirty:
 			tx.dropDirty(p)
-		} else {
-			tx.release(p.rec.Start+BlockNo(from-p.off), BlockCount(to-from), drop)
+		case p.rec.IsShared():
+			err = tx.unshare(c, gone)
+		default:
+			tx.release(gone.Start, gone.Len, drop)
+		}
+		if tx.touched++; err == nil && tx.touched > most {
+			err = tx.breaks(ErrTooLarge)
+		}
+		if err != nil {
+			return 0, err
 		}
 		if p.off < lo {
 			left := p.rec.Sub(0, int(lo-p.off))
@@ -123,8 +153,10 @@ func (tx *Tx) trim(c Coll, obj []byte, lo, hi uint64, drop, again bool) (removed
 		} else if p.off > lo || !again {
 			tx.key = format.AppendExtentKey(tx.key[:0], uint16(c), obj, p.off)
 			err = tx.put(tx.key, nil, itemDel, 0)
+			tx.shareGrowth--
 		}
 		if err == nil && p.end() > hi {
+			tx.shareGrowth++
 			right := p.rec.Sub(int(hi-p.off), int(p.end()-hi))
 			err = tx.putExtent(c, obj, hi, &right)
 		}
@@ -176,10 +208,13 @@ func (tx *Tx) release(start BlockNo, n BlockCount, drop bool) {
 // cutBlocks makes blocks [lo, hi) of an object a hole. A small object's are found one by one and freed; a large one's are buried under a
 // tombstone, whatever their number, and the fold frees them.
 func (tx *Tx) cutBlocks(c Coll, obj []byte, o *format.Onode, lo, hi uint64) error {
-	if o.Blocks == 0 && o.Flags&onodeApprox == 0 {
+	if o.Blocks == 0 && o.Flags&format.OnodeApprox == 0 {
 		return nil
 	}
-	if o.Blocks <= uint64(tx.s.opt.ExactBlocksMax) && o.Flags&onodeApprox == 0 {
+	if o.Flags&format.OnodeShares != 0 {
+		return tx.cutShared(c, obj, o, lo, hi)
+	}
+	if o.Blocks <= uint64(tx.s.opt.ExactBlocksMax) && o.Flags&format.OnodeApprox == 0 {
 		removed, err := tx.trim(c, obj, lo, hi, true, false)
 		o.Blocks -= removed
 		return err
@@ -194,9 +229,9 @@ func (tx *Tx) cutBlocks(c Coll, obj []byte, o *format.Onode, lo, hi uint64) erro
 		return err
 	}
 	o.Blocks -= min(o.Blocks, a+b)
-	o.Flags |= onodeApprox
+	o.Flags |= format.OnodeApprox
 	if lo == 0 && hi == blockOffMax {
-		o.Blocks, o.Flags = 0, o.Flags&^onodeApprox
+		o.Blocks, o.Flags = 0, o.Flags&^format.OnodeApprox
 	}
 	tx.key = format.AppendExtentKey(tx.key[:0], uint16(c), obj, lo)
 	tx.key2 = format.AppendExtentKey(tx.key2[:0], uint16(c), obj, hi)
@@ -218,7 +253,6 @@ func (tx *Tx) patch(c Coll, obj []byte, o *format.Onode, off uint64, p []byte, n
 	if err := tx.collect(c, obj, b, b+1); err != nil {
 		return err
 	}
-	l := tx.s.active
 	if len(tx.recs) == 1 && tx.recs[0].isDirty && !tx.recs[0].frozen {
 		at := &tx.recs[0]
 		mem := tx.s.arena.Bytes(at.buf)[in : in+n]
@@ -236,28 +270,37 @@ func (tx *Tx) patch(c Coll, obj []byte, o *format.Onode, off uint64, p []byte, n
 	} else {
 		o.Blocks++
 	}
-	buf, err := tx.s.arena.Get(format.BlockBytes)
+	mem, index, err := tx.newDirty()
 	if err != nil {
-		return tx.breaks(err)
+		return err
 	}
-	mem := tx.s.arena.Bytes(buf)
 	if base != nil {
 		copy(mem, base)
 	} else {
 		clear(mem)
 	}
 	overlay(mem[in:in+n], p)
-	l.dirty = append(l.dirty, dirtyBlock{buf: buf}) // from here on takeBack gives it back
-	l.extra += format.BlockBytes
-	l.dirtyLive++
-	tx.grew = true
 	if base != nil {
 		if _, err := tx.trim(c, obj, b, b+1, false, true); err != nil {
 			return err
 		}
 	}
 	tx.key = format.AppendExtentKey(tx.key[:0], uint16(c), obj, b)
-	return tx.put(tx.key, nil, itemDirty, uint32(len(l.dirty)-1))
+	return tx.put(tx.key, nil, itemDirty, index)
+}
+
+// newDirty is memory of a dirty block of the active layer.
+func (tx *Tx) newDirty() (mem []byte, index uint32, err error) {
+	l := tx.s.active
+	buf, err := tx.s.arena.Get(format.BlockBytes)
+	if err != nil {
+		return nil, 0, tx.breaks(err)
+	}
+	l.dirty = append(l.dirty, dirtyBlock{buf: buf}) // from here on takeBack gives it back
+	l.extra += format.BlockBytes
+	l.dirtyLive++
+	tx.grew = true
+	return tx.s.arena.Bytes(buf), uint32(len(l.dirty) - 1), nil
 }
 
 func overlay(dst, p []byte) {

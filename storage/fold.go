@@ -53,12 +53,11 @@ func (src *foldSource) settle() {
 		key := l.keyOf(it)
 		src.next = btree.Change{Key: key, Settled: it.settled}
 		if l.hidden(key, it) {
-			if format.Kind(key[2]) != format.KindExtent {
+			if !format.Kind(key[2]).OwnsBlocks() {
 				continue
 			}
-			if it.what == itemPut { // its blocks were never in the tree: nobody else will free them
-				r := l.extentOf(it)
-				src.s.limbo.addFrozen(r.Extent())
+			if e := l.ownedBy(src.s, it); e.Len > 0 { // its blocks were never in the tree: nobody else will free them
+				src.s.limbo.addFrozen(e)
 			}
 			if !it.settled {
 				continue
@@ -157,33 +156,33 @@ func (e *foldEnv) Free(x Extent) {
 	e.s.treeBlocks -= min(e.s.treeBlocks, uint64(x.Len))
 }
 
-// NeedsVisit tells whether extent keys lie in the range: only they refer to blocks that the tree does not know of.
+// NeedsVisit tells whether keys of extents or of share records lie in the range: only they refer to blocks that the tree does not know of.
 func (e *foldEnv) NeedsVisit(lo, hi []byte) bool {
 	var c uint32
 	if len(lo) >= 2 {
 		c = uint32(binary.BigEndian.Uint16(lo))
 	}
-	if len(lo) > 2 && lo[2] > byte(format.KindExtent) {
+	kind := format.KindExtent
+	switch {
+	case len(lo) > 2 && lo[2] > byte(format.KindShare):
 		c++
+	case len(lo) > 2 && lo[2] > byte(format.KindExtent): // user keys stand between the two
+		kind = format.KindShare
 	}
 	if c > 1<<16-1 {
 		return false
 	}
-	first := [3]byte{byte(c >> 8), byte(c), byte(format.KindExtent)}
+	first := [3]byte{byte(c >> 8), byte(c), byte(kind)}
 	return hi == nil || bytes.Compare(first[:], hi) < 0
 }
 
-// Dropped frees what an extent record referred to that a range deletion removed.
+// Dropped frees what an entry owned that a range deletion removed.
 func (e *foldEnv) Dropped(key, val []byte) error {
-	if len(key) < 3 || format.Kind(key[2]) != format.KindExtent {
-		return nil
+	x, err := e.s.ownedBy(key, val)
+	if err == nil && x.Len > 0 {
+		e.s.limbo.addFrozen(x)
 	}
-	p, err := e.s.piece(&entry{key: key, val: val})
-	if err != nil {
-		return err
-	}
-	e.s.limbo.addFrozen(p.rec.Extent())
-	return nil
+	return err
 }
 
 // Budget counts a node, and lets the others run when the fold has had its share of the turn.

@@ -36,7 +36,8 @@ type FsckReport struct {
 	Keys        uint64
 	Objects     uint64
 	Extents     uint64
-	DataBlocks  uint64
+	Shares      uint64 // records of shared blocks
+	DataBlocks  uint64 // each counted once, however many objects share it
 	ValueBlocks uint64
 	LimboBlocks uint64
 	FreeBlocks  uint64
@@ -97,13 +98,16 @@ type checker struct {
 	left *alloc.Allocator // blocks that nothing has named yet
 
 	// Of the object whose extents are being visited.
-	coll   Coll
-	name   []byte
-	onode  format.Onode
-	blocks uint64
-	end    uint64 // behind the last extent
-	claims uint64 // blocks that the onodes of all exact objects say they have
-	found  uint64 // blocks found in them
+	coll    Coll
+	name    []byte
+	onode   format.Onode
+	blocks  uint64
+	end     uint64    // behind the last extent
+	claims  uint64    // blocks that the onodes of all exact objects say they have
+	found   uint64    // blocks found in them
+	at      Coll      // the collection that is being visited
+	sums    shareSums // of its shared blocks
+	unequal []Coll    // whose shared blocks are miscounted
 }
 
 // use notes that something names blocks.
@@ -165,19 +169,18 @@ func (c *checker) tree(f *engine.Fiber) error {
 				c.rep.find(Extent{}, err, "key %x", key)
 				return nil
 			}
-			if format.Kind(key[2]) != format.KindExtent {
+			if !format.Kind(key[2]).OwnsBlocks() {
 				return nil
 			}
 			it, own := l.exact(key)
 			_, covered := l.tombs.at(key)
 			if own && !it.settled || !own && covered {
-				p, err := c.s.piece(&entry{key: key, val: val})
+				x, err := c.s.ownedBy(key, val)
 				if err != nil {
-					c.rep.find(Extent{}, err, "extent record %x", key)
+					c.rep.find(Extent{}, err, "buried record %x", key)
 					return nil
 				}
-				c.use(p.rec.Extent(), "buried extent %x", key)
-				c.rep.LimboBlocks += uint64(p.rec.Len)
+				c.buried(key, x)
 			}
 			return nil
 		},
@@ -199,20 +202,44 @@ func (c *checker) hiddenItems() {
 			return
 		}
 		key := l.keyOf(it)
-		if it.what == itemPut && format.Kind(key[2]) == format.KindExtent && l.hidden(key, it) {
-			r := l.extentOf(it)
-			c.use(r.Extent(), "buried extent %x", key)
-			c.rep.LimboBlocks += uint64(r.Len)
+		if format.Kind(key[2]).OwnsBlocks() && l.hidden(key, it) {
+			c.buried(key, l.ownedBy(c.s, it))
 		}
+	}
+}
+
+// buried notes what an entry owns that nobody can see any more.
+func (c *checker) buried(key []byte, x Extent) {
+	if x.Len > 0 {
+		c.use(x, "buried record %x", key)
+		c.rep.LimboBlocks += uint64(x.Len)
 	}
 }
 
 // entries visits everything that a reader can see.
 func (c *checker) entries(f *engine.Fiber) error {
+	if err := c.each(f, []byte{0}, nil, func(e *entry) (bool, error) { return true, c.entry(f, e) }); err != nil {
+		return err
+	}
+	c.endObject()
+	if c.claims != c.found {
+		c.rep.find(Extent{}, nil, "objects have %d blocks, their onodes say %d", c.found, c.claims)
+	}
+	c.endCollection()
+	for _, coll := range c.unequal {
+		if err := c.miscounted(f, coll); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// each calls fn for the entries in [lo, hi) that a reader can see, until fn says false.
+func (c *checker) each(f *engine.Fiber, lo, hi []byte, fn func(e *entry) (bool, error)) error {
 	var pins btree.Pins
 	defer c.s.tree.Release(&pins)
 	var cur viewCursor
-	miss := cur.open(c.s.view(), []byte{0}, nil)
+	miss := cur.open(c.s.view(), lo, hi)
 	for ; ; miss = cur.next() {
 		for !miss.None() {
 			if err := c.s.tree.Load(f, miss, &pins); err != nil {
@@ -226,13 +253,9 @@ func (c *checker) entries(f *engine.Fiber) error {
 			c.s.tree.Release(&pins)
 		}
 		if !cur.valid {
-			c.endObject()
-			if c.claims != c.found {
-				c.rep.find(Extent{}, nil, "objects have %d blocks, their onodes say %d", c.found, c.claims)
-			}
 			return nil
 		}
-		if err := c.entry(f, &cur.cur); err != nil {
+		if more, err := fn(&cur.cur); err != nil || !more {
 			return err
 		}
 	}
@@ -247,7 +270,13 @@ func (c *checker) entry(f *engine.Fiber, e *entry) error {
 	if !c.s.colls.has(Coll(k.Coll)) {
 		c.rep.find(Extent{}, nil, "key %x is in a collection that does not exist", e.key)
 	}
+	if Coll(k.Coll) != c.at {
+		c.endCollection()
+		c.at = Coll(k.Coll)
+	}
 	switch k.Kind {
+	case format.KindShare:
+		c.shareRecord(e)
 	case format.KindUser:
 		c.rep.Keys++
 	case format.KindOnode:
@@ -256,7 +285,7 @@ func (c *checker) entry(f *engine.Fiber, e *entry) error {
 		if err != nil {
 			c.rep.find(Extent{}, err, "onode of %x", k.Rest)
 		}
-		if o.Flags&onodeApprox == 0 {
+		if o.Flags&format.OnodeApprox == 0 {
 			c.claims += o.Blocks
 		}
 	case format.KindExtent:
@@ -291,8 +320,12 @@ func (c *checker) extent(f *engine.Fiber, e *entry, k format.Key) error {
 	if p.isDirty {
 		return nil
 	}
-	c.use(p.rec.Extent(), "object %x", c.name)
-	c.rep.DataBlocks += uint64(p.rec.Len)
+	if !p.rec.IsShared() {
+		c.use(p.rec.Extent(), "object %x", c.name)
+		c.rep.DataBlocks += uint64(p.rec.Len)
+	} else if err := c.sharedExtent(f, Coll(k.Coll), p.rec.Extent()); err != nil {
+		return err
+	}
 	return c.read(f, &p)
 }
 
@@ -338,7 +371,7 @@ func (c *checker) endObject() {
 		return
 	}
 	switch {
-	case c.onode.Flags&onodeApprox == 0:
+	case c.onode.Flags&format.OnodeApprox == 0:
 		c.found += c.blocks
 		if c.blocks != c.onode.Blocks {
 			c.rep.find(Extent{}, nil, "object %x has %d blocks, its onode says %d", c.name, c.blocks, c.onode.Blocks)

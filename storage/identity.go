@@ -65,6 +65,9 @@ func newestSuper(f *engine.Fiber, h *device.Handle, label *format.Label, slice i
 		for _, at := range copies {
 			p := format.Place{Device: h.Name(), Extent: Extent{Start: at, Len: 1}}
 			sb, err := readSuper(f, h, p, mem)
+			if err != nil && format.IsLaterSuperblock(mem) {
+				return nil, fmt.Errorf("storage: %s, slice %d, has a superblock of a later version of the format: %w", h.Name(), slice, err)
+			}
 			if err == nil {
 				err = sb.CheckAgainst(p, label, slice)
 			}

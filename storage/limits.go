@@ -24,6 +24,8 @@ const (
 
 	groupsInFlightMax = 2
 
+	sharedPerBlock = 2 // records that a cut of a shared block touches: the extent and the share record that have it
+
 	replayAheadMax = 256 << 20 // heap that a mount takes to look ahead
 )
 
@@ -56,6 +58,7 @@ type Options struct {
 	FoldBytesPerSec int64 // what a fold writes at most while nobody waits for it and there is room in delta and journal; default 128 MiB
 	TurnSteps       int   // steps of background work per turn, see turnshare.go; default 512
 	ExactBlocksMax  int   // objects with more blocks are punched lazily, their block count becomes an upper bound; default 1024
+	SharedMax       int   // records that one transaction touches of objects that were cloned, see Tx.Clone and Tx.Remove; default 2048
 
 	Progress func(p MountProgress) // told about a mount that takes longer than a second, once a second; nil: nobody is
 }
@@ -77,6 +80,7 @@ func (o Options) withDefaults() Options {
 	set(&o.RunBlocks, 256)
 	set(&o.LimboShare, 16)
 	set(&o.ExactBlocksMax, 1024)
+	set(&o.SharedMax, 2048)
 	set(&o.TurnSteps, 512)
 	set(&o.ReplayBytes, o.CacheBytes+o.DeltaBytesMax/2)
 	set(&o.ReplayAhead, 4<<20)
@@ -117,6 +121,8 @@ func (o *Options) validate() error {
 			o.ReplayBytes, o.CacheBytes, o.ReplayAhead, replayAheadMax)
 	case o.TurnSteps < 1 || o.FoldBytesPerSec < format.BlockBytes:
 		return fmt.Errorf("storage: TurnSteps is %d, at least 1 is needed; FoldBytesPerSec is %d, at least a block is", o.TurnSteps, o.FoldBytesPerSec)
+	case o.SharedMax < sharedPerBlock:
+		return fmt.Errorf("storage: SharedMax is %d, at least %d is needed", o.SharedMax, sharedPerBlock)
 	case o.RunBlocks < 1 || o.LimboShare < 1 || o.CacheBytes < 8*node:
 		return fmt.Errorf("storage: RunBlocks %d, LimboShare %d or CacheBytes %d is out of range", o.RunBlocks, o.LimboShare, o.CacheBytes)
 	}

@@ -228,15 +228,15 @@ func (s *Store) rebuildMap(f *engine.Fiber) error {
 	return s.tree.Walk(f, s.super.Tree, btree.Visitor{
 		Node:  func(e Extent, _ format.ChildPtr, _ int) error { return claim(e, "tree node") },
 		Value: func(_ []byte, v format.ValueExtent) error { return claim(v.Extent(), "value extent") },
-		Entry: func(key, val []byte, out bool) error {
-			if format.Kind(key[2]) != format.KindExtent {
+		Entry: func(key, val []byte, _ bool) error {
+			if !format.Kind(key[2]).OwnsBlocks() {
 				return nil
 			}
-			p, err := s.piece(&entry{key: key, val: val})
-			if err != nil {
+			x, err := s.ownedBy(key, val)
+			if err != nil || x.Len == 0 {
 				return err
 			}
-			return claim(p.rec.Extent(), "object extent")
+			return claim(x, "object extent")
 		},
 		Budget: func(f *engine.Fiber) error { f.Yield(); return nil },
 	})

@@ -13,9 +13,6 @@ type ObjectInfo struct {
 	Version uint64 // of the last transaction that changed it
 }
 
-// onodeApprox: Blocks is an upper bound.
-const onodeApprox = 1
-
 // onodeOf finds an object. The attributes alias memory that is lent like a value.
 func (tx *Tx) onodeOf(c Coll, obj []byte) (format.Onode, error) {
 	if len(obj) == 0 || len(obj) > ObjectNameMax {
@@ -43,6 +40,11 @@ func (tx *Tx) onodeFor(c Coll, obj []byte) (format.Onode, error) {
 
 func (tx *Tx) setOnode(c Coll, obj []byte, o *format.Onode) error {
 	o.Version = uint64(tx.seq)
+	return tx.putOnode(c, obj, o)
+}
+
+// putOnode is setOnode for what does not change the object.
+func (tx *Tx) putOnode(c Coll, obj []byte, o *format.Onode) error {
 	tx.node = o.Append(tx.node[:0])
 	if len(tx.node) > ValueMax {
 		return tx.breaks(ErrTooLarge)
@@ -179,6 +181,7 @@ func (tx *Tx) writePatch(c Coll, obj []byte, o *format.Onode, off uint64, p []by
 }
 
 // Truncate sets the size of an object, which comes into being as needed. What lies behind the new size reads as zero if it grows again.
+// Of an object that was cloned, or is a clone, it can be too much for one transaction, see Remove.
 func (tx *Tx) Truncate(c Coll, obj []byte, size uint64) error {
 	if err := tx.writable(c); err != nil {
 		return err
@@ -209,7 +212,7 @@ func (tx *Tx) Truncate(c Coll, obj []byte, size uint64) error {
 	return tx.setOnode(c, obj, &o)
 }
 
-// Punch makes n bytes at off a hole. The size stays.
+// Punch makes n bytes at off a hole. The size stays. Of an object that was cloned it can be too much for one transaction, see Remove.
 func (tx *Tx) Punch(c Coll, obj []byte, off, n uint64) error {
 	if err := tx.writable(c); err != nil {
 		return err
@@ -276,7 +279,9 @@ func (tx *Tx) Zero(c Coll, obj []byte, off, n uint64) error {
 	return nil
 }
 
-// Remove deletes an object with everything it has.
+// Remove deletes an object with everything it has. An object that was cloned, or is a clone, goes record by record: where it and the rest of the
+// transaction would touch more than Options.SharedMax of them the answer is ErrTooLarge, and who wants it to go must first cut it in steps,
+// from its end. SharedMax/2 blocks are never too many for one step.
 func (tx *Tx) Remove(c Coll, obj []byte) error {
 	if err := tx.writable(c); err != nil {
 		return err

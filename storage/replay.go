@@ -272,6 +272,8 @@ func (tx *Tx) replayOp(op *format.Op) error {
 		return tx.SetAttr(c, op.Name, op.Key, op.Val)
 	case format.OpDeleteAttr:
 		return tx.RemoveAttr(c, op.Name, op.Key)
+	case format.OpClone:
+		return tx.Clone(c, op.Name, op.Key)
 	case format.OpCreateCollection:
 		return tx.CreateCollection(c)
 	case format.OpDeleteCollection:

@@ -126,7 +126,7 @@ func (w *replayWindow) noteOp(s *Store, op *format.Op) {
 		extent(op.Off / format.BlockBytes)
 	case format.OpTruncate:
 		extent(op.Size / format.BlockBytes)
-	case format.OpRemove:
+	case format.OpRemove, format.OpClone:
 		extent(0)
 	}
 	for pieces := op.Pieces; len(pieces) > 0; {

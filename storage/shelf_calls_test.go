@@ -88,7 +88,7 @@ func fits(m *shelf, s *step, end uint64) error {
 }
 
 // calls are all methods of Tx.
-var calls = slices.Concat(keyCalls, objectCalls, lookCalls)
+var calls = slices.Concat(keyCalls, objectCalls, cloneCalls, lookCalls)
 
 const collectionCall = 3 // in keyCalls
 

@@ -11,8 +11,9 @@
 // Invariants:
 //   - The state is the tree that the durable superblock names, under the frozen delta, under the active one. The journal holds every
 //     committed transaction that the tree does not have.
-//   - A block is free, in limbo, or named once: by the tree, by a delta, or by the fold in progress. It leaves limbo only when a durable
-//     superblock does not need it and no read or snapshot that began before holds it.
+//   - A block is free, in limbo, or owned once: by the tree, by a delta, or by the fold in progress. Blocks that objects share are owned by the
+//     share record that counts the extents which name them (share.go). A block leaves limbo only when a durable superblock does not need it
+//     and no read or snapshot that began before holds it.
 //   - Nothing durable is overwritten but superblocks, the journal ring and the older region of the space map.
 //   - The bytes of a record are available in the ring before a transaction is applied; a checkpoint needs no journal space.
 //   - Every block is verified against its crc before anybody sees it.
@@ -77,6 +78,8 @@ type Store struct {
 	failed     *FailedError
 	closing    bool
 	replaying  bool
+	clones     bool     // both slots have superblocks of a version that knows clones
+	raise      bool     // the next superblock is of the newest version
 	progress   progress // of the mount
 	kicked     bool     // the end of this turn will look whether to seal
 	timer      bool     // one is armed for the open group

@@ -55,6 +55,10 @@ type Tx struct {
 	shrank    bool
 	putBytes  int
 
+	// Of shared blocks.
+	touched     int // extents and share records, against Options.SharedMax
+	shareGrowth int // records that a cut of shared extents has made, less those that it took away
+
 	// Scratch: no garbage for each operation.
 	key, key2, val, crcs, pieces, node []byte
 	recs                               []extentPiece
@@ -101,6 +105,7 @@ func (tx *Tx) begin(write bool, loaded *loadSet) {
 	tx.drops, tx.freed, tx.deadDirty = tx.drops[:0], tx.freed[:0], tx.deadDirty[:0]
 	tx.lateDirty = tx.lateDirty[:0]
 	tx.ops, tx.putBytes, tx.grew, tx.shrank, tx.scanning = 0, 0, false, false, 0
+	tx.touched, tx.shareGrowth = 0, 0
 	l, g := s.active, s.open
 	tx.markSlab, tx.markExt, tx.markDirt, tx.markOpen = l.slab.mark(), l.extra, len(l.dirty), l.valueBlocks
 	tx.markLive, tx.markPuts, tx.markEnd = l.dirtyLive, l.puts, s.placed
@@ -211,7 +216,7 @@ func (tx *Tx) log(op *format.Op) error {
 func (tx *Tx) put(key, val []byte, what uint8, index uint32) error {
 	l := tx.s.active
 	settled := true
-	if l.tombs.len() > 0 && format.Kind(key[2]) == format.KindExtent { // nothing else refers to blocks, and without tombstones all is settled
+	if l.tombs.len() > 0 && format.Kind(key[2]).OwnsBlocks() { // nothing else refers to blocks, and without tombstones all is settled
 		t, covered := l.tombs.at(key)
 		before, had := l.exact(key)
 		if had && covered && before.order < t.order {
@@ -232,14 +237,12 @@ func (tx *Tx) put(key, val []byte, what uint8, index uint32) error {
 	return nil
 }
 
-// forget frees what an extent item that no reader can reach any more refers to.
+// forget frees what an item that no reader can reach any more owns.
 func (tx *Tx) forget(it *item) {
-	switch it.what {
-	case itemPut:
-		r := tx.s.active.extentOf(it)
-		tx.freed = append(tx.freed, r.Extent())
-	case itemDirty:
+	if it.what == itemDirty {
 		tx.deadDirty = append(tx.deadDirty, uint32(it.val))
+	} else if e := tx.s.active.ownedBy(tx.s, it); e.Len > 0 {
+		tx.freed = append(tx.freed, e)
 	}
 }
 

@@ -167,6 +167,9 @@ func describe(disk *sim.Disk) (string, error) {
 func describeCheck(out io.Writer, r *storage.FsckReport) {
 	fmt.Fprintf(out, "check: %d nodes, %d keys, %d objects, %d extents; blocks: %d data, %d values, %d free; %d findings\n",
 		r.Nodes, r.Keys, r.Objects, r.Extents, r.DataBlocks, r.ValueBlocks, r.FreeBlocks, len(r.Findings))
+	if r.Shares > 0 {
+		fmt.Fprintf(out, "check: %d records of shared blocks\n", r.Shares)
+	}
 	for _, x := range r.Findings {
 		kind := x.What
 		if known(x.Err) {

@@ -244,7 +244,7 @@ func (l *life) judge(err error) bool {
 		return false
 	case errors.Is(err, storage.ErrFull):
 		l.fulls++
-	case errors.Is(err, storage.ErrTooLarge) && l.p.cramped:
+	case errors.Is(err, storage.ErrTooLarge) && (l.p.cramped || l.p.opt.SharedMax > 0):
 		l.tooLarge++
 	case errors.Is(err, storage.ErrReadOnly) && faulty:
 		l.refused++

@@ -22,7 +22,8 @@ var makeImages = flag.Bool("make-images", false, "make the images of the current
 const makeThem = "make them with go test ./storage/campaign -run TestMakeImages -make-images"
 
 // imageObjects are the names of the objects on an image.
-var imageObjects = []string{"small", "blocks", "patched", "sparse", "cut", "punched", "late", "gone"}
+var imageObjects = []string{"small", "blocks", "patched", "sparse", "cut", "punched", "late", "gone",
+	"twin", "third", "copy", "heir"} // the clones
 
 // imageKinds are the images of a version.
 var imageKinds = []struct {
@@ -37,10 +38,10 @@ var imageKinds = []struct {
 	{name: "journal", want: has("clean false", "was cut false", "0 findings", "1/late")},
 	{name: "torn-tail", lost: 1, spoil: (*image).tearTail, want: has("was cut true", "0 findings")},
 	{name: "lost-data", lost: 1, spoil: (*image).loseData, want: has("was cut true", "0 findings")},
-	{name: "rotten-block", clean: true, damaged: true, spoil: (*image).rotBlock, want: has("1 findings", "1/blocks: 20480 bytes, corrupt")},
+	{name: "rotten-block", clean: true, damaged: true, spoil: (*image).rotBlock, want: has("2 findings", "1/blocks: 20480 bytes, corrupt", "1/twin: 13000 bytes, corrupt")},
 	{name: "rotten-journal", damaged: true, spoil: (*image).rotJournal, want: has("mount: refused: journal record", "1 findings")},
 	{name: "bad-copies", clean: true, damaged: true, spoil: (*image).spoilCopies, want: has("2 bad copies", "map rebuilt true", "1 findings")},
-	{name: "next-version", clean: true, damaged: true, spoil: (*image).nextVersion, want: has("mount: refused: corrupt", "label version")},
+	{name: "next-version", clean: true, damaged: true, spoil: (*image).nextVersion, want: has("mount: refused: corrupt", "superblock version")},
 }
 
 func has(words ...string) func(string) bool {
@@ -181,6 +182,8 @@ func (l *life) firstPart() error {
 		[]action{{kind: writeBlocks, coll: 1, name: "patched", data: blocksOf("patched", 2)}, {kind: writeFar, coll: 1, name: "sparse", off: 1 << 20, data: blockOf("sparse", 0)}},
 		[]action{{kind: writeBlocks, coll: 2, name: "cut", data: blocksOf("cut", 4)}, {kind: writeBlocks, coll: 2, name: "punched", data: blocksOf("punched", 4)}},
 		[]action{{kind: writeBlocks, coll: 2, name: "gone", data: blocksOf("gone", 2)}, {kind: writeBlocks, coll: 3, name: "gone", data: blocksOf("gone", 3)}},
+		[]action{{kind: writeBlocks, coll: 2, name: "heirloom", data: blocksOf("heir", 3)}, {kind: clone, coll: 2, name: "heirloom", hi: "heir"}, {kind: clone, coll: 1, name: "blocks", hi: "twin"}},
+		[]action{{kind: remove, coll: 2, name: "heirloom"}, {kind: patch, coll: 1, name: "twin", off: 9000, data: blockOf("mine", 0)[:100]}},
 	)
 }
 
@@ -190,6 +193,8 @@ func (l *life) secondPart() error {
 		[]action{{kind: punch, coll: 2, name: "punched", off: 3000, n: 6000}, {kind: remove, coll: 2, name: "gone"}, {kind: recreate, coll: 3}},
 		[]action{{kind: delRange, coll: 1, name: "k010", hi: "k030"}, {kind: delKey, coll: 2, name: "k001"}, {kind: setAttr, coll: 1, name: "blocks", hi: "color", data: []byte("red")}},
 		[]action{{kind: putKey, coll: 3, name: "new", data: []byte("value")}, {kind: putBig, coll: 2, name: "long1", data: blocksOf("anew", 2)[:5000]}},
+		[]action{{kind: clone, coll: 1, name: "twin", hi: "third"}, {kind: clone, coll: 1, name: "patched", hi: "copy"}, {kind: truncate, coll: 1, name: "twin", off: 13_000}},
+		[]action{{kind: patch, coll: 1, name: "copy", off: 4010, data: blockOf("over", 0)[:150]}, {kind: writeBlocks, coll: 1, name: "third", off: 4096, data: blockOf("third", 0)}},
 		[]action{{kind: writeBlocks, coll: 1, name: "late", data: blocksOf("late", 1)}, {kind: putBig, coll: 2, name: "tail", data: blocksOf("tail", 3)[:12_000]}},
 	)
 }
@@ -204,13 +209,18 @@ func (l *life) findBlock(want []byte) (int64, error) {
 	return 0, fmt.Errorf("no block begins with %q", want[:16])
 }
 
-// findSuper reads the newest superblock.
-func (w *image) findSuper() error {
+// superPlaces are the blocks of the superblocks.
+func (w *image) superPlaces() [2][2]format.BlockNo {
 	label, err := format.PlanLabel([16]byte{1}, uint64(w.disk.Bytes())/format.BlockBytes, 1)
 	if err != nil {
-		return err
+		panic("campaign: the disk of an image is too small: " + err.Error())
 	}
-	for _, copies := range format.SuperPlaces(label.Slice(0)[0]) {
+	return format.SuperPlaces(label.Slice(0)[0])
+}
+
+// findSuper reads the newest superblock.
+func (w *image) findSuper() error {
+	for _, copies := range w.superPlaces() {
 		p := make([]byte, format.SuperBytes)
 		w.disk.ReadAt(p, int64(copies[0])*format.BlockBytes)
 		s, err := format.DecodeSuperblock(format.Place{Extent: format.Extent{Start: copies[0], Len: 1}}, p)
@@ -275,14 +285,18 @@ func (w *image) spoilCopies() error {
 	return nil
 }
 
-// nextVersion: the label says a version that this code does not know.
+// nextVersion: the newest superblock is of a version that this code does not know; the older one is not, and must not be taken for it.
 func (w *image) nextVersion() error {
-	p := make([]byte, format.LabelBytes)
-	for _, at := range []int64{0, w.disk.Bytes() - format.LabelBytes} {
-		w.disk.ReadAt(p, at)
-		binary.LittleEndian.PutUint32(p[8:], format.Version+1)
-		binary.LittleEndian.PutUint32(p[len(p)-4:], format.Crc(p[:len(p)-4]))
-		w.disk.WriteAt(p, at)
+	for slot, copies := range w.superPlaces() {
+		for _, at := range copies {
+			p := make([]byte, format.SuperBytes)
+			w.disk.ReadAt(p, int64(at)*format.BlockBytes)
+			if slot == int(w.super.Epoch&1) {
+				binary.LittleEndian.PutUint32(p[8:], format.Version+1)
+				binary.LittleEndian.PutUint32(p[len(p)-4:], format.Crc(p[:len(p)-4]))
+				w.disk.WriteAt(p, int64(at)*format.BlockBytes)
+			}
+		}
 	}
 	return nil
 }

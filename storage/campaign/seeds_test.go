@@ -98,6 +98,7 @@ func drawPlan(r *rand.Rand, seed uint64) plan {
 	p.opt.LimboShare = []int{4, 8, 64}[r.IntN(3)]
 	p.opt.ExactBlocksMax = []int{0, 8, 64}[r.IntN(3)]
 	p.opt.TurnBudgetNs = []int64{0, 5_000}[r.IntN(2)]
+	p.opt.SharedMax = []int{0, 0, 0, 40}[r.IntN(4)]
 	switch r.IntN(8) {
 	case 0:
 		p.faults.ReadError = 0.02

@@ -45,12 +45,13 @@ const (
 	create   // exclusively: of an object that exists it must fail
 	delAttr
 	list // a page of a collection's objects, and the version of one
+	clone
 	kinds
 )
 
 // weights of a mixed workload. A life multiplies each by 0, 1 or 4 (swarm): some lives never do some things.
 var weights = [kinds]int{putKey: 20, putBig: 4, delKey: 6, delRange: 2, getKey: 6, scanKeys: 3, write: 10, writeBlocks: 10,
-	truncate: 3, punch: 3, remove: 2, setAttr: 3, stat: 3, writeFar: 1, punchFar: 1, bulk: 1, recreate: 1, appendTo: 3, zeroOut: 2, create: 2, delAttr: 1, list: 2}
+	truncate: 3, punch: 3, remove: 2, setAttr: 3, stat: 3, writeFar: 1, punchFar: 1, bulk: 1, recreate: 1, appendTo: 3, zeroOut: 2, create: 2, delAttr: 1, list: 2, clone: 6}
 
 // action is one step of a transaction, drawn before the transaction runs: a closure that runs again must do the same.
 type action struct {
@@ -79,7 +80,7 @@ type source struct {
 }
 
 // patchy is almost only small writes: many dirty blocks for a checkpoint to write, and to be overwritten meanwhile.
-var patchy = [kinds]int{putKey: 1, patch: 60, writeBlocks: 2, truncate: 1, punch: 2, remove: 1, stat: 1}
+var patchy = [kinds]int{putKey: 1, patch: 60, writeBlocks: 2, truncate: 1, punch: 2, remove: 1, stat: 1, clone: 3}
 
 func newSource(rng *rand.Rand, p *plan) *source {
 	s := &source{rng: rng, w: weights, max: p.actions}
@@ -170,6 +171,9 @@ func (s *source) extent(a *action) {
 		a.data = fill(r, a.n)
 	case punchFar:
 		a.name, a.off, a.n = "o0", r.IntN(farMax), r.IntN(farMax)
+	case clone:
+		a.hi = fmt.Sprintf("o%d", r.IntN(objectCount))
+		a.data = fill(r, pageSize)
 	case setAttr, delAttr:
 		a.hi = fmt.Sprintf("a%d", r.IntN(4))
 		a.data = fill(r, r.IntN(60))
@@ -257,7 +261,7 @@ func applyObject(tx *storage.Tx, m *model, a *action) error {
 		return tx.Write(c, name, uint64(a.off), a.data)
 	case stat:
 		return checkStat(tx, m, a.coll, a.name, m.last)
-	case appendTo, zeroOut, create, list:
+	case appendTo, zeroOut, create, list, clone:
 		return applyMore(tx, m, a, o)
 	}
 	if !exists {

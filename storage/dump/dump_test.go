@@ -14,7 +14,7 @@ import (
 
 // TestScripts runs testdata/*.txt: what each command prints of an image that is known byte by byte, whole and damaged.
 //
-//	image                          a fresh one
+//	image [clones]                 a fresh one; with an object that was cloned, and its clone
 //	flip block=B byte=N [bit=I]    rot
 //	zero block=B [n=N]             blocks that were never written
 //	set block=B byte=N hex=…       other bytes
@@ -27,7 +27,7 @@ func TestScripts(t *testing.T) {
 		var m *image
 		datadriven.RunTest(t, path, func(t *testing.T, c *datadriven.TestData) string {
 			if c.Cmd == "image" {
-				m = newImage(t)
+				m = newImage(t, c.HasArg("clones"))
 				return ""
 			}
 			s := script{t: t, m: m, c: c}

@@ -29,6 +29,7 @@ type image struct {
 
 	label  *format.Label
 	layout format.Layout
+	clones bool    // object alpha was cloned, and the clone was cut
 	next   BlockNo // where the next node or value goes
 }
 
@@ -38,8 +39,8 @@ var (
 	mountID  = format.UUID{0x30, 3}
 )
 
-func newImage(t *testing.T) *image {
-	m := &image{t: t, world: sim.NewWorld(1)}
+func newImage(t *testing.T, clones bool) *image {
+	m := &image{t: t, world: sim.NewWorld(1), clones: clones}
 	t.Cleanup(m.world.Close)
 	m.disk = m.world.Disk("disk", imageBlocks*format.BlockBytes)
 	m.boot()
@@ -166,6 +167,10 @@ func (m *image) epoch4(first []format.Entry, old format.ChildPtr) {
 		format.Entry{Key: format.AppendExtentKey(nil, 7, []byte("alpha"), 0), Val: m.extent(data, 1, 2, 3)},
 		format.Entry{Key: format.AppendExtentKey(nil, 7, []byte("alpha"), 5), Val: m.extent(data+8, 4)},
 	)
+	var shares []format.Entry
+	if m.clones {
+		left, shares = m.share(left)
+	}
 	long := make([]byte, 5000)
 	for i := range long {
 		long[i] = byte(i)
@@ -176,6 +181,7 @@ func (m *image) epoch4(first []format.Entry, old format.ChildPtr) {
 		{Key: format.AppendUserKey(nil, 7, []byte("k/one")), Val: []byte("first value")},
 		{Key: format.AppendUserKey(nil, 7, []byte("k/two")), Val: []byte{1, 0, 2}},
 	}
+	right = append(right, shares...)
 	a := m.node(0, 4, left)
 	b := m.node(0, 4, right)
 	root := m.node(1, 4, []format.Entry{{Key: first[0].Key, Child: a}, {Key: right[0].Key, Child: b}})
@@ -188,6 +194,40 @@ func (m *image) epoch4(first []format.Entry, old format.ChildPtr) {
 	start := format.JournalStart{Position: 2, Sequence: 5, PrecedingCrc: 0xabcdef01}
 	m.super(4, format.TreeRoot{ChildPtr: root, Height: 2}, format.MapRef{Region: 0, Bytes: h.Bytes + format.SpaceMapHeaderBytes, Crc: h.Crc}, start, used)
 	m.journal(start)
+}
+
+// share makes of the left leaf one in which object beta, a clone of alpha, has been cut to its first two blocks, and the share records to it.
+func (m *image) share(left []format.Entry) (with, shares []format.Entry) {
+	alpha := &left[2]
+	o, err := format.DecodeOnode(format.Place{}, alpha.Val, true)
+	m.must(err)
+	o.Flags = format.OnodeShares
+	alpha.Val = o.Append(nil)
+	beta := format.Onode{Version: 9, Size: 2 * 4096, Blocks: 2, Flags: format.OnodeShares}
+	var named []byte
+	for i := range left {
+		r, err := format.DecodeExtentRecord(format.Place{}, left[i].Val)
+		k, _ := format.DecodeKey(format.Place{}, left[i].Key)
+		if err != nil || k.Kind != format.KindExtent || string(k.Rest) != "alpha" {
+			continue
+		}
+		r.Flags = format.ExtentShared
+		left[i].Val = r.Append(nil)
+		refs := []format.ShareRecord{{Len: r.Len, Refs: 1}}
+		if k.BlockOff == 0 {
+			part := r.Sub(0, 2)
+			named = part.Append(nil)
+			refs = []format.ShareRecord{{Len: 2, Refs: 2}, {Len: 1, Refs: 1}}
+		}
+		for at, j := r.Start, 0; j < len(refs); j++ {
+			shares = append(shares, format.Entry{Key: format.AppendShareKey(nil, 7, at), Val: refs[j].Append(nil)})
+			at += BlockNo(refs[j].Len)
+		}
+	}
+	with = append(with, left[:2]...)
+	with = append(with, format.Entry{Key: format.AppendOnodeKey(nil, 7, []byte("beta")), Val: beta.Append(nil)}, left[2], left[3])
+	with = append(with, format.Entry{Key: format.AppendExtentKey(nil, 7, []byte("beta"), 0), Val: named})
+	return append(with, left[4:]...), shares
 }
 
 func (m *image) spaceMap(region int, epoch uint64, free *alloc.Allocator) format.SpaceMapHeader {
@@ -247,6 +287,9 @@ func (m *image) journal(start format.JournalStart) {
 			{Kind: format.OpDeleteRange, Coll: 7, Key: []byte("a"), Hi: []byte("b")}, {Kind: format.OpRemove, Coll: 7, Name: binaryName},
 			{Kind: format.OpCreateCollection, Coll: 8}, {Kind: format.OpDeleteCollection, Coll: 8}}},
 		{{{Kind: format.OpPut, Coll: 7, Key: []byte("never"), Val: bytes.Repeat([]byte("never "), 1000)}}},
+	}
+	if m.clones {
+		txns[1][0] = append(txns[1][0], format.Op{Kind: format.OpClone, Coll: 7, Name: name, Key: []byte("gamma")})
 	}
 	position, preceding, txn := start.Position, start.PrecedingCrc, uint64(40)
 	for i, list := range txns {

@@ -377,6 +377,8 @@ func (d *Dump) op(depth int, op *format.Op) error {
 		d.objectName(l, op.Coll, op.Name).add("size", op.Size)
 	case format.OpPunch:
 		d.objectName(l, op.Coll, op.Name).add("off", op.Off).add("bytes", op.Len)
+	case format.OpClone:
+		d.objectName(l, op.Coll, op.Name).add("clone", op.Key)
 	case format.OpRemove:
 		d.objectName(l, op.Coll, op.Name)
 	case format.OpSetAttr:

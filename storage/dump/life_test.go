@@ -63,7 +63,10 @@ func live(f *engine.Fiber, h *device.Handle, seed uint64) error {
 			if err := tx.Put(3, []byte(fmt.Sprintf("key %d", rnd.Intn(100))), make([]byte, rnd.Intn(3000))); err != nil {
 				return err
 			}
-			return tx.Write(3, obj, uint64(rnd.Intn(1<<16)), make([]byte, 1+rnd.Intn(20_000)))
+			if err := tx.Write(3, obj, uint64(rnd.Intn(1<<16)), make([]byte, 1+rnd.Intn(20_000))); err != nil || i%9 != 5 {
+				return err
+			}
+			return tx.Clone(3, obj, []byte(fmt.Sprintf("clone %d", i)))
 		})
 		if err == nil && i%3 == 0 {
 			err = s.Commit(f, seq)
@@ -128,7 +131,7 @@ func TestARealStore(t *testing.T) {
 		if bad > 0 {
 			t.Errorf("seed %d: %d bad:\n%s", seed, bad, text)
 		}
-		for _, want := range []string{"(the newest)", "transaction txn=", "node at ", "extent at ", "key collection=3", "tree named=", "free-and-named=0 neither=0"} {
+		for _, want := range []string{"(the newest)", "transaction txn=", "node at ", "extent at ", "key collection=3", "tree named=", "free-and-named=0 neither=0", "share at ", "shared=true", "clone collection=3"} {
 			if !strings.Contains(text, want) {
 				t.Errorf("seed %d: no %q", seed, want)
 			}
@@ -256,7 +259,7 @@ func TestNames(t *testing.T) {
 
 // A device that takes no more output ends the dump with that error.
 func TestOutputError(t *testing.T) {
-	m := newImage(t)
+	m := newImage(t, false)
 	err := m.world.Do(m.r, func(f *engine.Fiber) error { return New(f, m.h, brokenPipe{}, Options{}).Super() })
 	if err != io.ErrClosedPipe {
 		t.Errorf("%v", err)

@@ -17,9 +17,6 @@ type ObjectOptions struct {
 	Verify bool // read its blocks
 }
 
-// onodeApprox: the onode's count of blocks is an upper bound.
-const onodeApprox = 1
-
 // Object shows an object as the tree has it, and what the log does to it afterwards. ErrNotFound: neither knows it.
 func (d *Dump) Object(o ObjectOptions) error { return d.end(d.object(o)) }
 
@@ -35,7 +32,7 @@ func (d *Dump) object(o ObjectOptions) error {
 		return err
 	}
 	found, err := d.log(func(op *format.Op) bool {
-		return op.Coll == o.Coll && (bytes.Equal(op.Name, o.Name) || op.Kind == format.OpDeleteCollection)
+		return op.Coll == o.Coll && (bytes.Equal(op.Name, o.Name) || op.Kind == format.OpDeleteCollection || op.Kind == format.OpClone && bytes.Equal(op.Key, o.Name))
 	})
 	if err != nil {
 		return err
@@ -108,7 +105,10 @@ func (s *object) head(n *nodeAt, i int, key []byte) error {
 	}
 	o := &s.onode
 	l.add("size", o.Size).add("blocks", o.Blocks).add("version", o.Version).add("flags", o.Flags).add("attributes", len(o.Attrs))
-	if o.Flags&onodeApprox != 0 {
+	if o.Flags&format.OnodeShares != 0 {
+		l.note("some of its extents may be shared with other objects")
+	}
+	if o.Flags&format.OnodeApprox != 0 {
 		l.note("its count of blocks is an upper bound")
 	}
 	if err := d.out.print(l); err != nil {
@@ -138,7 +138,8 @@ func (s *object) extent(n *nodeAt, i int, key []byte) error {
 	if err != nil {
 		return d.out.print(l.broken(err, val))
 	}
-	l.at(r.Extent()).add("crcs", crcList(r.Crcs))
+	l.at(r.Extent())
+	extentFlags(l, &r).add("crcs", crcList(r.Crcs))
 	switch {
 	case k.BlockOff < s.end:
 		l.broken(d.corrupt(r.Extent(), "extent", fmt.Sprintf("from block %d of the object on, where the last one ends", s.end), k.BlockOff), nil)
@@ -165,7 +166,7 @@ func (s *object) check() error {
 	d, o := s.d, &s.onode
 	size := o.Size/format.BlockBytes + min(1, o.Size%format.BlockBytes)
 	what, want, got := "", any(nil), any(nil)
-	switch approx := o.Flags&onodeApprox != 0; {
+	switch approx := o.Flags&format.OnodeApprox != 0; {
 	case s.damage > 0: // some extents could not be seen
 		return nil
 	case s.end > size:
@@ -259,7 +260,7 @@ func (d *Dump) objectAt(block BlockNo) error {
 		return d.out.print(newLine(0, "block").at(one).note(fmt.Sprintf("not in slice %d", d.opt.Slice)))
 	}
 	named := false
-	damage, err := d.named(func(e Extent, l *line) error {
+	damage, err := d.named(func(e Extent, _ bool, l *line) error {
 		if !e.Overlaps(one) {
 			return nil
 		}
@@ -316,8 +317,9 @@ func (d *Dump) fixed(one Extent) string {
 	return ""
 }
 
-// named calls fn for everything in the tree that occupies blocks, with a line that says what it is.
-func (d *Dump) named(fn func(e Extent, l *line) error) (damage int, err error) {
+// named calls fn for everything in the tree that names blocks, with a line that says what it is. owns: nothing else has them; blocks that
+// extents share are the share record's.
+func (d *Dump) named(fn func(e Extent, owns bool, l *line) error) (damage int, err error) {
 	if d.super.Tree.Height == 0 {
 		return 0, nil
 	}
@@ -328,28 +330,35 @@ func (d *Dump) named(fn func(e Extent, l *line) error) (damage int, err error) {
 				return err
 			}
 		}
-		return fn(d.nodePlace(n.ptr.Block), newLine(0, "node").add("level", n.level).add("epoch", n.ptr.Epoch))
+		return fn(d.nodePlace(n.ptr.Block), true, newLine(0, "node").add("level", n.level).add("epoch", n.ptr.Epoch))
 	}
 	w.entry = func(n *nodeAt, i int, key []byte) error {
 		val, out := format.Node(n.bytes).Value(i)
 		if out {
 			cell := format.ValueCell(val)
 			for i := range cell.Pieces() {
-				if err := fn(cell.Piece(i).Extent(), newLine(0, "value").add("key", d.keyText(key))); err != nil {
+				if err := fn(cell.Piece(i).Extent(), true, newLine(0, "value").add("key", d.keyText(key))); err != nil {
 					return err
 				}
 			}
 			return nil
 		}
 		k, err := format.DecodeKey(d.place(Extent{}), key)
-		if err != nil || k.Kind != format.KindExtent {
+		if err != nil {
 			return nil // dump tree --keys shows it
 		}
-		r, err := format.DecodeExtentRecord(d.place(Extent{}), val)
-		if err != nil {
-			return nil
+		switch k.Kind {
+		case format.KindExtent:
+			if r, err := format.DecodeExtentRecord(d.place(Extent{}), val); err == nil {
+				l := d.objectName(newLine(0, "extent").add("collection", k.Coll), k.Coll, k.Rest).add("off", k.BlockOff)
+				return fn(r.Extent(), !r.IsShared(), extentFlags(l, &r))
+			}
+		case format.KindShare:
+			if r, err := format.DecodeShareRecord(d.place(Extent{}), val); err == nil {
+				return fn(Extent{Start: k.Start, Len: r.Len}, true, newLine(0, "share").add("collection", k.Coll).add("references", r.Refs))
+			}
 		}
-		return fn(r.Extent(), d.objectName(newLine(0, "extent").add("collection", k.Coll), k.Coll, k.Rest).add("off", k.BlockOff))
+		return nil
 	}
 	err = w.root(d.super.Tree)
 	return w.damage, err

@@ -228,7 +228,15 @@ func (d *Dump) compare(maps [2]*regionMap, o SpaceOptions) error {
 // againstTree compares the map with what the tree names: together they are the whole space.
 func (d *Dump) againstTree(m *regionMap, o SpaceOptions) error {
 	left := alloc.NewFree(d.space(), 1)
-	damage, err := d.named(func(e Extent, l *line) error {
+	shared, references := uint64(0), uint64(0)
+	damage, err := d.named(func(e Extent, owns bool, l *line) error {
+		switch {
+		case !owns:
+			references += uint64(e.Len)
+			return nil
+		case l.what == "share":
+			shared += uint64(e.Len)
+		}
 		if d.owns(e) && left.Claim(e) {
 			return nil
 		}
@@ -240,6 +248,9 @@ func (d *Dump) againstTree(m *regionMap, o SpaceOptions) error {
 	unnamed, free := extentsOf(left.Snapshot()), extentsOf(m.free.Snapshot())
 	inUse, lost := minus(free, unnamed), minus(unnamed, free)
 	l := newLine(0, "tree").add("named", left.SpaceBlocks()-left.FreeBlocks()).add("free-and-named", sum(inUse)).add("neither", sum(lost))
+	if shared+references > 0 {
+		l.add("shared", shared).add("named-by-extents", references)
+	}
 	switch {
 	case damage > 0:
 		l.note("what damaged nodes name is missing here")

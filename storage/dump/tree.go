@@ -25,6 +25,7 @@ type TreeOptions struct {
 // Kinds are the names of the kinds of keys.
 var Kinds = map[string]format.Kind{
 	"collection": format.KindCollection, "onode": format.KindOnode, "extent": format.KindExtent, "key": format.KindUser,
+	"share": format.KindShare,
 }
 
 func kindName(k format.Kind) string {
@@ -37,6 +38,8 @@ func kindName(k format.Kind) string {
 		return "extent"
 	case format.KindUser:
 		return "key"
+	case format.KindShare:
+		return "share"
 	}
 	return fmt.Sprintf("kind-%d", uint8(k))
 }
@@ -278,6 +281,8 @@ func (d *Dump) keyText(key []byte) string {
 		return fmt.Sprintf("%d/collection", k.Coll)
 	case k.Kind == format.KindExtent:
 		return fmt.Sprintf("%d/extent/%s/%d", k.Coll, Name(k.Rest), k.BlockOff)
+	case k.Kind == format.KindShare:
+		return fmt.Sprintf("%d/share/%d", k.Coll, k.Start)
 	}
 	return fmt.Sprintf("%d/%s/%s", k.Coll, kindName(k.Kind), Name(k.Rest))
 }
@@ -370,7 +375,13 @@ func (d *Dump) valueFields(l *line, e Extent, k format.Key, val []byte) {
 		var r format.ExtentRecord
 		d.objectName(l, k.Coll, k.Rest).add("off", k.BlockOff)
 		if r, err = format.DecodeExtentRecord(p, val); err == nil {
-			l.at(r.Extent()).add("crcs", crcList(r.Crcs))
+			l.at(r.Extent())
+			extentFlags(l, &r).add("crcs", crcList(r.Crcs))
+		}
+	case format.KindShare:
+		var r format.ShareRecord
+		if r, err = format.DecodeShareRecord(p, val); err == nil {
+			l.at(Extent{Start: k.Start, Len: r.Len}).add("references", r.Refs)
 		}
 	case format.KindUser:
 		d.userKey(l, "key", k.Coll, k.Rest).add("value-bytes", len(val)).add("value", some(val))
@@ -378,6 +389,14 @@ func (d *Dump) valueFields(l *line, e Extent, k format.Key, val []byte) {
 	if err != nil {
 		l.broken(err, val)
 	}
+}
+
+// extentFlags adds what is not said of most extents.
+func extentFlags(l *line, r *format.ExtentRecord) *line {
+	if r.IsShared() {
+		l.add("shared", true)
+	}
+	return l
 }
 
 func attrNames(attrs []format.Attr) string {

@@ -188,14 +188,18 @@ func TestRecords(t *testing.T) {
 			t.Fatalf("%+v became %+v, %v", o, got, err)
 		}
 		n := rapid.IntRange(1, ExtentBlocksMax).Draw(t, "blocks")
-		x := ExtentRecord{BlockNo(rapid.Uint64().Draw(t, "start")), BlockCount(n), rapid.SliceOfN(rapid.Byte(), 4*n, 4*n).Draw(t, "crcs")}
+		x := ExtentRecord{BlockNo(rapid.Uint64().Draw(t, "start")), BlockCount(n), rapid.SliceOfN(rapid.Byte(), 4*n, 4*n).Draw(t, "crcs"), rapid.Uint32Range(0, ExtentShared).Draw(t, "flags")}
 		back, err := DecodeExtentRecord(place, x.Append(nil))
 		if err != nil || !reflect.DeepEqual(back, x) {
 			t.Fatalf("%+v became %+v, %v", x, back, err)
 		}
 		i := rapid.IntRange(0, n-1).Draw(t, "i")
-		if sub := x.Sub(i, n-i); sub.Start != x.Start+BlockNo(i) || sub.Crc(0) != x.Crc(i) || int(sub.Len) != n-i {
+		if sub := x.Sub(i, n-i); sub.Start != x.Start+BlockNo(i) || sub.Crc(0) != x.Crc(i) || int(sub.Len) != n-i || sub.IsShared() != x.IsShared() {
 			t.Fatalf("sub %d of %+v: %+v", i, x, sub)
+		}
+		s := ShareRecord{BlockCount(n), rapid.Uint32Range(1, 1<<32-1).Draw(t, "references")}
+		if got, err := DecodeShareRecord(place, s.Append(nil)); err != nil || got != s {
+			t.Fatalf("%+v became %+v, %v", s, got, err)
 		}
 		c := CollectionRecord{rapid.Uint64().Draw(t, "cv"), rapid.Uint64().Draw(t, "cc"), rapid.Uint32().Draw(t, "cf")}
 		b := make([]byte, CollectionRecBytes)
@@ -214,6 +218,7 @@ func TestKeys(t *testing.T) {
 		off := rapid.Uint64().Draw(t, "off")
 		keys := [][]byte{
 			AppendCollectionKey(nil, coll), AppendOnodeKey(nil, coll, name), AppendExtentKey(nil, coll, name, off), AppendUserKey(nil, coll, name),
+			AppendShareKey(nil, coll, BlockNo(off)),
 		}
 		for i, k := range keys {
 			got, err := DecodeKey(place, k)
@@ -224,10 +229,13 @@ func TestKeys(t *testing.T) {
 			if i == 2 {
 				want.BlockOff = off
 			}
+			if i == 4 {
+				want.Start, want.Rest = BlockNo(off), nil
+			}
 			if err != nil || !reflect.DeepEqual(got, want) {
 				t.Fatalf("key %x is %+v, %v, want %+v", k, got, err, want)
 			}
-			if end := AppendKindEnd(nil, coll, Kind(i+1)); bytes.Compare(k, end) >= 0 || (i < 3 && bytes.Compare(end, keys[i+1]) > 0) {
+			if end := AppendKindEnd(nil, coll, Kind(i+1)); bytes.Compare(k, end) >= 0 || (i < 4 && bytes.Compare(end, keys[i+1]) > 0) {
 				t.Fatalf("end %x of kind %d, keys %x", end, i+1, keys)
 			}
 		}
@@ -239,7 +247,7 @@ func TestKeys(t *testing.T) {
 			}
 		}
 	})
-	for _, bad := range [][]byte{{}, {0, 1}, {0, 1, 0}, {0, 1, 9}, {0, 1, 1, 0}, {0, 1, 2}, {0, 1, 2, 0}, {0, 1, 2, 2, 'x'}, {0, 1, 3, 1, 'x', 0, 0}} {
+	for _, bad := range [][]byte{{}, {0, 1}, {0, 1, 0}, {0, 1, 9}, {0, 1, 1, 0}, {0, 1, 2}, {0, 1, 2, 0}, {0, 1, 2, 2, 'x'}, {0, 1, 3, 1, 'x', 0, 0}, {0, 1, 5, 0, 0, 0, 0, 0, 0, 0}, {0, 1, 6}} {
 		_, err := DecodeKey(place, bad)
 		mustCorrupt(t, "key", err)
 	}
@@ -254,7 +262,7 @@ func sampleOps() []Op {
 		{Kind: OpWrite, Name: n, Size: 12345, Pieces: pieces}, {Kind: OpPatch, Name: n, Off: 77, Val: v},
 		{Kind: OpTruncate, Name: n, Size: 5}, {Kind: OpPunch, Name: n, Off: 4096, Len: 8192}, {Kind: OpRemove, Name: n},
 		{Kind: OpSetAttr, Name: n, Key: k, Val: v}, {Kind: OpDeleteAttr, Name: n, Key: k},
-		{Kind: OpCreateCollection}, {Kind: OpDeleteCollection},
+		{Kind: OpCreateCollection}, {Kind: OpDeleteCollection}, {Kind: OpClone, Name: n, Key: []byte("clone")},
 	}
 }
 

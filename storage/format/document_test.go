@@ -63,9 +63,12 @@ func structures() map[string]documented {
 					v.(*Onode).Attrs[i].Name = []byte(fmt.Sprintf("%03d", i))
 				}
 			}}},
-		"ExtentRecord": {size: ExtentRecordHeader, zero: func() any { return &ExtentRecord{0, 1, make([]byte, 4)} },
+		"ExtentRecord": {size: ExtentRecordHeader, zero: func() any { return &ExtentRecord{0, 1, make([]byte, 4), 0} },
 			encode: func(v any) []byte { return v.(*ExtentRecord).Append(nil) },
-			set:    map[string]func(any){"Len": func(v any) { *v.(*ExtentRecord) = ExtentRecord{0, 64, make([]byte, 256)} }}},
+			set:    map[string]func(any){"Len": func(v any) { *v.(*ExtentRecord) = ExtentRecord{0, 64, make([]byte, 256), 0} }}},
+		"ShareRecord": {size: ShareRecordBytes, zero: func() any { return &ShareRecord{1, 1} },
+			encode: func(v any) []byte { return v.(*ShareRecord).Append(nil) },
+			set:    map[string]func(any){"Len": func(v any) { v.(*ShareRecord).Len = 64 }, "Refs": func(v any) { v.(*ShareRecord).Refs = 1<<32 - 2 }}},
 		"JournalHeader": {size: JournalHeaderBytes, magic: journalMagic, zero: func() any { return &JournalHeader{} },
 			encode: func(v any) []byte { return buf(JournalHeaderBytes, v.(*JournalHeader).Encode) }},
 		"TxnHeader": {size: TxnHeaderBytes, zero: func() any { return &TxnHeader{} },
@@ -247,7 +250,7 @@ func TestDocumentedLimits(t *testing.T) {
 		fmt.Sprintf("attributes, at most %d", AttrsMax), fmt.Sprintf("blocks, 1…%d", ExtentBlocksMax),
 		fmt.Sprintf("longest journal record, at most %d MiB", JournalRecordMax>>20),
 		fmt.Sprintf("header and operations, at most %d MiB", TxnBytesMax>>20),
-		fmt.Sprintf("kind: %d collection, %d onode, %d extent, %d user key", KindCollection, KindOnode, KindExtent, KindUser),
+		fmt.Sprintf("kind: %d collection, %d onode, %d extent, %d user key, %d share", KindCollection, KindOnode, KindExtent, KindUser, KindShare),
 	} {
 		if !strings.Contains(string(b), want) {
 			t.Errorf("docs/FORMAT.md does not say %q", want)

@@ -173,8 +173,10 @@ func FuzzOps(f *testing.F) {
 func FuzzRecords(f *testing.F) {
 	o := Onode{Version: 1, Size: 2, Blocks: 3, Attrs: []Attr{{[]byte("a"), []byte("v")}, {[]byte("b"), nil}}}
 	f.Add(o.Append(nil))
-	x := ExtentRecord{5, 2, make([]byte, 8)}
+	x := ExtentRecord{5, 2, make([]byte, 8), ExtentShared}
 	f.Add(x.Append(nil))
+	f.Add((&ShareRecord{9, 3}).Append(nil))
+	f.Add(AppendShareKey(nil, 3, 12345))
 	f.Add(make([]byte, CollectionRecBytes))
 	f.Add(AppendExtentKey(nil, 3, []byte("object"), 9))
 	f.Fuzz(func(t *testing.T, in []byte) {
@@ -183,6 +185,9 @@ func FuzzRecords(f *testing.F) {
 		}
 		if x, err := DecodeExtentRecord(place, in); !refused(t, err) {
 			same(t, "extent record", x.Append(nil), in)
+		}
+		if x, err := DecodeShareRecord(place, in); !refused(t, err) {
+			same(t, "share record", x.Append(nil), in)
 		}
 		if err := CheckValueCell(place, in); !refused(t, err) {
 			c, again, sum := ValueCell(in), []byte{}, 0
@@ -208,6 +213,7 @@ func FuzzRecords(f *testing.F) {
 				KindOnode:      func() []byte { return AppendOnodeKey(nil, k.Coll, k.Rest) },
 				KindExtent:     func() []byte { return AppendExtentKey(nil, k.Coll, k.Rest, k.BlockOff) },
 				KindUser:       func() []byte { return AppendUserKey(nil, k.Coll, k.Rest) },
+				KindShare:      func() []byte { return AppendShareKey(nil, k.Coll, k.Start) },
 			}[k.Kind]()
 			same(t, "key", again, in)
 		}

@@ -14,6 +14,7 @@ const (
 	KindOnode      Kind = 2 // length and name of the object
 	KindExtent     Kind = 3 // length and name of the object, offset of the first block
 	KindUser       Kind = 4 // a key of the collection's ordered key/value range
+	KindShare      Kind = 5 // first block, on the device, of a run that extents of several objects may name
 )
 
 const keyHead = 3
@@ -49,6 +50,18 @@ func AppendUserKey(dst []byte, coll uint16, key []byte) []byte {
 	return append(appendHead(dst, coll, KindUser), key...)
 }
 
+// AppendShareKey appends the key of the share record of the blocks from start on.
+func AppendShareKey(dst []byte, coll uint16, start BlockNo) []byte {
+	return binary.BigEndian.AppendUint64(appendHead(dst, coll, KindShare), uint64(start))
+}
+
+// AppendCollectionEnd appends the first key after all keys of the collection.
+func AppendCollectionEnd(dst []byte, coll uint16) []byte { return AppendKindEnd(dst, coll, KindShare) }
+
+// OwnsBlocks tells whether entries of that kind name blocks that the tree does not use for itself: an extent record those of its object, unless
+// they are shared, and a share record those that are.
+func (k Kind) OwnsBlocks() bool { return k == KindExtent || k == KindShare }
+
 func mustName(name []byte) {
 	if len(name) == 0 || len(name) > NameBytesMax {
 		panic(fmt.Sprintf("format: object name of %d bytes", len(name)))
@@ -60,7 +73,8 @@ type Key struct {
 	Coll     uint16
 	Kind     Kind
 	Rest     []byte
-	BlockOff uint64 // of an extent key
+	BlockOff uint64  // of an extent key
+	Start    BlockNo // of a share key
 }
 
 // DecodeKey takes a tree key apart.
@@ -78,11 +92,17 @@ func DecodeKey(p Place, b []byte) (Key, error) {
 		return k, nil
 	case KindUser:
 		return k, nil
+	case KindShare:
+		if len(k.Rest) != 8 {
+			return Key{}, corruptValue(p, "share key length", keyHead+8, len(b))
+		}
+		k.Start, k.Rest = BlockNo(binary.BigEndian.Uint64(k.Rest)), nil
+		return k, nil
 	case KindOnode:
 	case KindExtent:
 		tail = 8
 	default:
-		return Key{}, corruptValue(p, "key kind", "1…4", uint8(k.Kind))
+		return Key{}, corruptValue(p, "key kind", "1…5", uint8(k.Kind))
 	}
 	if len(k.Rest) < 2+tail || int(k.Rest[0]) != len(k.Rest)-1-tail {
 		return Key{}, corruptValue(p, "object key length", "length of the name", len(k.Rest))

@@ -89,8 +89,8 @@ func DecodeLabel(p Place, b []byte) (*Label, error) {
 	l := PeekLabel(b)
 	n := int(le.Uint16(b[46:]))
 	switch {
-	case l.Version != Version:
-		return nil, corruptValue(p, "label version", Version, l.Version)
+	case l.Version != LabelVersion:
+		return nil, corruptValue(p, "label version", LabelVersion, l.Version)
 	case l.BlockBytes != BlockBytes:
 		return nil, corruptValue(p, "label block size", BlockBytes, l.BlockBytes)
 	case l.Self != p.Extent.Start:
@@ -181,7 +181,7 @@ func PlanLabel(device UUID, blocks uint64, slices int) (*Label, error) {
 	if blocks < 4*labelBlocks {
 		return nil, fmt.Errorf("plan of the label: the device has only %d blocks", blocks)
 	}
-	l := &Label{Version: Version, Device: device, Blocks: blocks, BlockBytes: BlockBytes, Slices: uint16(slices), Generation: 1}
+	l := &Label{Version: LabelVersion, Device: device, Blocks: blocks, BlockBytes: BlockBytes, Slices: uint16(slices), Generation: 1}
 	align := segmentAlign((blocks - 2*labelBlocks) / uint64(slices))
 	first := (uint64(labelBlocks) + align - 1) / align * align
 	per := (blocks - labelBlocks - first) / uint64(slices) / align * align

@@ -1,7 +1,14 @@
 package format
 
-// Version is the format version that this code writes and the only one it reads.
-const Version = 1
+// The versions of the format stand in superblocks. A store is of the version of its newest one: it is made with Version, and one of an older
+// version is served as it is until it needs what came later.
+const (
+	VersionMin   = 1 // the oldest that this code reads
+	VersionClone = 2 // from here on blocks may be shared by objects
+	Version      = 2 // of a new store, and the newest that this code reads
+
+	LabelVersion = 1 // of labels, which have not changed
+)
 
 // Sizes and limits of the format. Those that a reader must know are also written into the superblock.
 const (
@@ -35,6 +42,7 @@ const (
 	ExtentBlocksMax     = 64
 	ExtentRecordHeader  = 16
 	ExtentRecordMax     = ExtentRecordHeader + 4*ExtentBlocksMax
+	ShareRecordBytes    = 8
 	OnodeHeaderBytes    = 40
 	CollectionRecBytes  = 24
 	JournalHeaderBytes  = 128

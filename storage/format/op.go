@@ -56,11 +56,12 @@ const (
 	OpDeleteAttr       OpKind = 10 // Name, Key
 	OpCreateCollection OpKind = 11
 	OpDeleteCollection OpKind = 12 // with everything in it
-	opKindEnd          OpKind = 13
+	OpClone            OpKind = 13 // Name, Key: an object of the second name comes into being, equal to the first
+	opKindEnd          OpKind = 14
 )
 
 var opNames = [opKindEnd]string{"", "put", "delete", "delete range", "write", "patch", "truncate", "punch", "remove",
-	"set attribute", "delete attribute", "create collection", "delete collection"}
+	"set attribute", "delete attribute", "create collection", "delete collection", "clone"}
 
 func (k OpKind) String() string {
 	if k > 0 && k < opKindEnd {
@@ -83,6 +84,7 @@ var opTable = [opKindEnd]opParts{
 	OpRemove:      {name: true},
 	OpSetAttr:     {name: true, key: true, val: true},
 	OpDeleteAttr:  {name: true, key: true},
+	OpClone:       {name: true, key: true},
 }
 
 // Op is one operation. The slices of a decoded one alias the record.
@@ -91,7 +93,7 @@ type Op struct {
 	Flags  uint8
 	Coll   uint16
 	Name   []byte // object
-	Key    []byte // user key, attribute name, or the low end of a range
+	Key    []byte // user key, attribute name, name of the clone, or the low end of a range
 	Hi     []byte
 	Val    []byte
 	Off    uint64
@@ -220,6 +222,8 @@ func (o *Op) check(p Place) error {
 		return corruptValue(p, o.Kind.String()+" value length", ValueBytesMax, len(o.Val))
 	case (o.Kind == OpSetAttr || o.Kind == OpDeleteAttr) && (len(o.Key) == 0 || len(o.Key) > AttrNameBytesMax):
 		return corruptValue(p, o.Kind.String()+" attribute name length", AttrNameBytesMax, len(o.Key))
+	case o.Kind == OpClone && (len(o.Key) == 0 || len(o.Key) > NameBytesMax):
+		return corruptValue(p, "name of a clone", fmt.Sprintf("1…%d bytes", NameBytesMax), len(o.Key))
 	case o.Off > ObjectBytesMax || max(o.Len, uint64(len(o.Val))) > ObjectBytesMax-o.Off || o.Size > ObjectBytesMax:
 		return corruptValue(p, o.Kind.String()+" end", fmt.Sprintf("0…%d", ObjectBytesMax), fmt.Sprint(o.Off, o.Len, o.Size))
 	}

@@ -79,7 +79,14 @@ type ExtentRecord struct {
 	Start BlockNo
 	Len   BlockCount
 	Crcs  []byte
+	Flags uint32
 }
+
+// ExtentShared says that extents of other objects may name the same blocks: share records own them and count who does.
+const ExtentShared = 1
+
+// IsShared tells whether the extent does not own its blocks.
+func (r *ExtentRecord) IsShared() bool { return r.Flags&ExtentShared != 0 }
 
 // Extent is the run of blocks.
 func (r *ExtentRecord) Extent() Extent { return Extent{r.Start, r.Len} }
@@ -94,13 +101,13 @@ func (r *ExtentRecord) Append(dst []byte) []byte {
 	}
 	dst = le.AppendUint64(dst, uint64(r.Start))
 	dst = le.AppendUint32(dst, uint32(r.Len))
-	dst = le.AppendUint32(dst, 0)
+	dst = le.AppendUint32(dst, r.Flags)
 	return append(dst, r.Crcs...)
 }
 
 // Sub is the record of n of the blocks from the i-th on.
 func (r *ExtentRecord) Sub(i, n int) ExtentRecord {
-	return ExtentRecord{r.Start + BlockNo(i), BlockCount(n), r.Crcs[4*i : 4*(i+n)]}
+	return ExtentRecord{r.Start + BlockNo(i), BlockCount(n), r.Crcs[4*i : 4*(i+n)], r.Flags}
 }
 
 // DecodeExtentRecord reads an extent record; Crcs aliases b.
@@ -108,12 +115,42 @@ func DecodeExtentRecord(p Place, b []byte) (ExtentRecord, error) {
 	if err := checkLen(p, "extent record", b, ExtentRecordHeader); err != nil {
 		return ExtentRecord{}, err
 	}
-	r := ExtentRecord{BlockNo(le.Uint64(b)), BlockCount(le.Uint32(b[8:])), b[ExtentRecordHeader:]}
+	r := ExtentRecord{BlockNo(le.Uint64(b)), BlockCount(le.Uint32(b[8:])), b[ExtentRecordHeader:], le.Uint32(b[12:])}
 	if r.Len == 0 || r.Len > ExtentBlocksMax || len(r.Crcs) != 4*int(r.Len) {
 		return ExtentRecord{}, corruptValue(p, "extent record", fmt.Sprintf("1…%d blocks, 4 bytes each", ExtentBlocksMax),
 			fmt.Sprintf("%d blocks, %d bytes", r.Len, len(r.Crcs)))
 	}
-	return r, checkZero(p, "extent record", b[12:16], 12)
+	if r.Flags&^ExtentShared != 0 {
+		return ExtentRecord{}, corruptValue(p, "extent record flags", fmt.Sprintf("0…%d", ExtentShared), r.Flags)
+	}
+	return r, nil
+}
+
+// ShareRecord is the value of a share key: for a run of blocks how many extents name each of them. It owns the blocks.
+type ShareRecord struct {
+	Len  BlockCount
+	Refs uint32
+}
+
+// Append appends the encoded record to dst.
+func (r *ShareRecord) Append(dst []byte) []byte {
+	if r.Len == 0 || r.Len > ExtentBlocksMax || r.Refs == 0 {
+		panic(fmt.Sprintf("format: share record of %d blocks with %d references", r.Len, r.Refs))
+	}
+	return le.AppendUint32(le.AppendUint32(dst, uint32(r.Len)), r.Refs)
+}
+
+// DecodeShareRecord reads a share record.
+func DecodeShareRecord(p Place, b []byte) (ShareRecord, error) {
+	if len(b) != ShareRecordBytes {
+		return ShareRecord{}, corruptValue(p, "share record length", ShareRecordBytes, len(b))
+	}
+	r := ShareRecord{BlockCount(le.Uint32(b)), le.Uint32(b[4:])}
+	if r.Len == 0 || r.Len > ExtentBlocksMax || r.Refs == 0 {
+		return ShareRecord{}, corruptValue(p, "share record", fmt.Sprintf("1…%d blocks, 1 reference at least", ExtentBlocksMax),
+			fmt.Sprintf("%d blocks, %d references", r.Len, r.Refs))
+	}
+	return r, nil
 }
 
 // Onode is the value of an object's key. The object's blocks are in extent keys beside it.
@@ -124,6 +161,12 @@ type Onode struct {
 	Flags   uint32
 	Attrs   []Attr // ascending by name
 }
+
+// Flags of an onode.
+const (
+	OnodeApprox = 1 // Blocks is an upper bound
+	OnodeShares = 2 // it may have extents whose blocks are shared
+)
 
 // Attr is a named value of an object.
 type Attr struct{ Name, Val []byte }

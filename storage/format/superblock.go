@@ -123,6 +123,12 @@ func DecodeSuperblock(p Place, b []byte) (*Superblock, error) {
 	return s, s.check(p)
 }
 
+// IsLaterSuperblock tells whether b is a whole superblock of a version that this code does not know. It may be the newest of its store, so it
+// must not be passed over like a damaged one.
+func IsLaterSuperblock(b []byte) bool {
+	return len(b) >= SuperBytes && string(b[:len(superMagic)]) == superMagic && le.Uint32(b[superCrc:]) == Crc(b[:superCrc]) && le.Uint32(b[8:]) > Version
+}
+
 // PeekSuperblock reads the fields and checks nothing: for people who look at damage. b has SuperBytes.
 func PeekSuperblock(b []byte) *Superblock {
 	s := &Superblock{
@@ -154,8 +160,8 @@ func (s *Superblock) checkPadding(p Place, b []byte) error {
 
 func (s *Superblock) check(p Place) error {
 	switch {
-	case s.Version != Version:
-		return corruptValue(p, "superblock version", Version, s.Version)
+	case s.Version < VersionMin || s.Version > Version:
+		return corruptValue(p, "superblock version", fmt.Sprintf("%d…%d", VersionMin, Version), s.Version)
 	case s.Self != p.Extent.Start:
 		return corruptValue(p, "superblock self block", p.Extent.Start, s.Self)
 	case s.Copy > 1:

@@ -125,7 +125,7 @@ func dumpTree() *cobra.Command {
 			return outcome.New(outcome.Usage, "--collection %d: possible are 0 to 65535", o.Coll)
 		}
 		if o.Kind = dump.Kinds[kind]; kind != "" && o.Kind == 0 {
-			return outcome.New(outcome.Usage, "--kind %s: possible are collection, onode, extent, key", kind)
+			return outcome.New(outcome.Usage, "--kind %s: possible are collection, onode, extent, key, share", kind)
 		}
 		if o.Prefix, err = nameFlag("--prefix", prefix); err == nil {
 			o.From, err = nameFlag("--from", from)
@@ -137,7 +137,7 @@ func dumpTree() *cobra.Command {
 	f.IntVar(&o.Level, "level", -1, "only nodes of this level; 0 are the leaves")
 	f.BoolVar(&o.Verify, "verify", false, "read values that stand outside of their leaf, and compare checksums")
 	f.IntVar(&o.Coll, "collection", -1, "only keys of this collection")
-	f.StringVar(&kind, "kind", "", "only keys of this kind: collection, onode, extent, key")
+	f.StringVar(&kind, "kind", "", "only keys of this kind: collection, onode, extent, key, share")
 	f.StringVar(&prefix, "prefix", "", "only objects or keys whose name begins so")
 	f.StringVar(&from, "from", "", "only tree keys from this one on, as a stopped dump names it")
 	return d.epoch(command)

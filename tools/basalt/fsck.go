@@ -72,6 +72,9 @@ func printReport(out io.Writer, r *storage.FsckReport) {
 		fmt.Fprintf(out, "the space map would be rebuilt: %s\n", m.MapRebuilt)
 	}
 	fmt.Fprintf(out, "%d tree nodes, %d keys, %d objects, %d extents\n", r.Nodes, r.Keys, r.Objects, r.Extents)
+	if r.Shares > 0 {
+		fmt.Fprintf(out, "%d records of blocks that objects share\n", r.Shares)
+	}
 	fmt.Fprintf(out, "blocks: %d data, %d values, %d in limbo, %d free\n", r.DataBlocks, r.ValueBlocks, r.LimboBlocks, r.FreeBlocks)
 	for _, finding := range r.Findings {
 		fmt.Fprintf(out, "DAMAGE %v\n", finding)

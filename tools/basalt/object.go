@@ -20,7 +20,7 @@ const objectLong = `object works on the objects of a device that no node uses: i
 replayed), does one thing and unmounts. get, ls and stat mount it read-only and write nothing.
 
 NAME is the name of the object; hex:DIGITS is one that is not plain ASCII. The collections of the namespace are the file system's:
-put and rm refuse them, because inodes would no longer agree with their data; --force does it all the same.`
+put, cp and rm refuse them, because inodes would no longer agree with their data; --force does it all the same.`
 
 // objects are the flags that all of them have.
 type objects struct {
@@ -30,16 +30,16 @@ type objects struct {
 func objectCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "object",
-		Short: "Put, get, list and remove objects of a store that no node uses",
+		Short: "Put, get, list, copy and remove objects of a store that no node uses",
 		Long:  objectLong,
 		RunE: func(c *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return outcome.New(outcome.Usage, "there is no object %s: put, get, ls, stat, rm (see --help)", args[0])
+				return outcome.New(outcome.Usage, "there is no object %s: put, get, ls, stat, cp, rm (see --help)", args[0])
 			}
 			return c.Help()
 		},
 	}
-	command.AddCommand(objectPut(), objectGet(), objectLs(), objectStat(), objectRm())
+	command.AddCommand(objectPut(), objectGet(), objectLs(), objectStat(), objectCp(), objectRm())
 	return command
 }
 

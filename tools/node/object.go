@@ -312,7 +312,7 @@ func (o *Objects) stat(f *engine.Fiber, s *storage.Store, name []byte) (*Object,
 // Remove removes an object.
 func (o *Objects) Remove(name []byte) error {
 	return o.change(func(f *engine.Fiber, s *storage.Store) error {
-		seq, err := s.Update(f, func(tx *storage.Tx) error { return tx.Remove(o.coll(), name) })
+		seq, err := o.remove(f, s, name)
 		if err == nil {
 			err = s.Commit(f, seq)
 		}
