@@ -395,6 +395,23 @@ func TestFsckFindsWrongShares(t *testing.T) {
 	}
 }
 
+// A count that can take no more refuses the clone: wrapped around it would free what is in use.
+func TestReferencesDoNotWrapAround(t *testing.T) {
+	b := cloneBench(t, 617, nil)
+	b.update(func(tx *Tx) error { return errors.Join(tx.Write(1, src, 0, pattern(1, 4)), tx.Clone(1, src, dst)) })
+	b.update(func(tx *Tx) error {
+		if err := tx.collect(1, src, 0, 4); err != nil {
+			return err
+		}
+		return errors.Join(tx.putShare(1, tx.recs[0].rec.Start, format.ShareRecord{Len: 4, Refs: 1<<32 - 1}), tx.Put(1, []byte("key"), nil))
+	})
+	if err := b.fails(func(tx *Tx) error { return tx.Clone(1, dst, []byte("third")) }); !errors.Is(err, ErrTooLarge) {
+		t.Fatal(err)
+	}
+	b.wants("src", pattern(1, 4))
+	b.unmount()
+}
+
 // The fold reads what may own blocks, and only that: user keys stand between the extents of a collection and its share records.
 func TestNeedsVisit(t *testing.T) {
 	key := func(c uint16, k format.Kind) []byte { return append(format.AppendKindEnd(nil, c, k-1), 7) }
