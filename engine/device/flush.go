@@ -159,8 +159,9 @@ func (h *Handle) Fail(t *engine.Turn, err error) {
 	}
 }
 
-// StartFlush begins a flush; to is told when it counts, or why it does not (see the rule above). One that failed must not be tried again as
-// if it could still succeed: the kernel may have dropped what it could not write.
+// StartFlush begins a flush at the end of this turn, when everything that this turn hears of has been heard; to is told when it counts, or why
+// it does not (see the rule above). One that failed must not be tried again as if it could still succeed: the kernel may have dropped what it
+// could not write.
 func (h *Handle) StartFlush(t *engine.Turn, to Flushed) {
 	q := h.free
 	if q == nil {
@@ -169,9 +170,15 @@ func (h *Handle) StartFlush(t *engine.Turn, to Flushed) {
 		h.free = q.next
 	}
 	q.to, q.tries, q.err = to, 0, nil
+	t.AtEnd(q)
+}
+
+// Deliver begins the flush, unless the device has failed.
+func (q *flush) Deliver(t *engine.Turn) {
+	h := q.h
 	if err := h.d.Failed(); err != nil {
 		q.err = err
-		t.AtEnd(q)
+		q.finish(t)
 		return
 	}
 	q.n = h.begun.Add(1)
@@ -258,9 +265,6 @@ func (q *flush) settled() bool {
 	q.waits = left
 	return len(left) == 0
 }
-
-// Deliver is the end of a flush that never began.
-func (q *flush) Deliver(t *engine.Turn) { q.finish(t) }
 
 func (q *flush) finish(t *engine.Turn) {
 	h, to, err := q.h, q.to, q.err
