@@ -57,6 +57,7 @@ type Store struct {
 	nodes      nodePool // of layers to come
 	limbo      limbo
 	reap       reaper
+	discards   discarder
 	ring       journal.Ring
 	pipe       *journal.Pipeline
 	open       *group
