@@ -335,13 +335,6 @@ func TestFailedDiscardEndsOnlyTheDiscarding(t *testing.T) {
 // Who finds no space because the device is discarding it waits for the discard; and while somebody waits for space, none begins.
 func TestDiscardYieldsToWhoNeedsTheSpace(t *testing.T) {
 	d := newDiscarding(t, 308, 8<<20, func(o *Options) { o.DiscardDelayNs = 1e6 })
-	d.do(func(f *engine.Fiber) error {
-		d.disk.SetFaults(sim.Faults{})
-		for d.s.discards.held.Len == 0 {
-			f.Sleep(100e3)
-		}
-		return nil
-	})
 	d.settle()
 	n := 0
 	for ; d.s.alloc.FreeBlocks() > 700; n++ {
