@@ -47,6 +47,8 @@ type discardPart struct {
 const (
 	discardBlocksMax = 64 << 20 / blockSize // of one discard: how long it keeps free blocks from others
 	discardsPerSec   = 8                    // at least, when the rate is what holds them back
+
+	discardDelayMinNs = 10_000 // whoever waits so long again and again takes no CPU to speak of
 )
 
 // cut makes the chunks and marks them all. The first one begins where a unit of the device does; what is left over at the ends of the space is

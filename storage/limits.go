@@ -136,9 +136,9 @@ func (o *Options) validate() error {
 	case o.SharedMax < sharedPerBlock:
 		return fmt.Errorf("storage: SharedMax is %d, at least %d is needed", o.SharedMax, sharedPerBlock)
 	case o.DiscardMinBytes < format.BlockBytes || o.DiscardMinBytes > 1<<30 || o.DiscardMinBytes%format.BlockBytes != 0 ||
-		o.DiscardBytesPerSec < format.BlockBytes || o.DiscardDelayNs < 0:
-		return fmt.Errorf("storage: DiscardMinBytes is %d, possible are whole blocks up to 1 GiB; DiscardBytesPerSec is %d, at least a block is needed; DiscardDelayNs is %d",
-			o.DiscardMinBytes, o.DiscardBytesPerSec, o.DiscardDelayNs)
+		o.DiscardBytesPerSec < format.BlockBytes || o.DiscardDelayNs < discardDelayMinNs:
+		return fmt.Errorf("storage: DiscardMinBytes is %d, possible are whole blocks up to 1 GiB; DiscardBytesPerSec is %d, at least a block is needed; DiscardDelayNs is %d, at least %d is needed",
+			o.DiscardMinBytes, o.DiscardBytesPerSec, o.DiscardDelayNs, discardDelayMinNs)
 	case o.RunBlocks < 1 || o.LimboShare < 1 || o.CacheBytes < 8*node:
 		return fmt.Errorf("storage: RunBlocks %d, LimboShare %d or CacheBytes %d is out of range", o.RunBlocks, o.LimboShare, o.CacheBytes)
 	}

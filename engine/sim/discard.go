@@ -29,10 +29,9 @@ func (d *Disk) undefined(off int64, n int) []byte {
 		case 1:
 			clear(page)
 		default:
-			for word := d.rng.Uint64() | 1; len(page) > 0; word += 2 {
-				var b [8]byte
-				binary.LittleEndian.PutUint64(b[:], word)
-				page = page[copy(page, b[:]):]
+			binary.LittleEndian.PutUint64(page, d.rng.Uint64()|1)
+			for done := 8; done < len(page); done *= 2 {
+				copy(page[done:], page[:done])
 			}
 		}
 	}
