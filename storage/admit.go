@@ -84,10 +84,7 @@ func (s *Store) affordable(tx *Tx, p *patience) error {
 	if n > s.opt.GroupRecordMax || !s.ring.Fits(recordBlocks(n)) || g.data > s.opt.GroupDataMax {
 		return errGroupFull
 	}
-	need := s.foldBlocks(s.active)
-	if s.frozen != nil {
-		need += s.foldBlocks(s.frozen) - min(s.check.tookBlocks, s.foldBlocks(s.frozen))
-	}
+	need := s.foldNeed()
 	if tx.grew || !tx.shrank || tx.putBytes > smallPut {
 		need += s.deleteReserve()
 	}
@@ -103,6 +100,15 @@ const smallPut = 4096
 // deleteReserve is space that only transactions which remove something may use: the fold needs some before it can free more.
 func (s *Store) deleteReserve() uint64 {
 	return s.super.Blocks/128 + 8*uint64(s.pool)
+}
+
+// foldNeed is what the folds of everything that is applied may still take.
+func (s *Store) foldNeed() uint64 {
+	need := s.foldBlocks(s.active)
+	if s.frozen != nil {
+		need += s.foldBlocks(s.frozen) - min(s.check.tookBlocks, s.foldBlocks(s.frozen))
+	}
+	return need
 }
 
 // foldBlocks bounds what a fold of the layer can take before it frees anything: every path to a changed key is written anew, but never more
@@ -171,6 +177,9 @@ const spaceTriesMax = 8
 func (s *Store) makeSpace(f *engine.Fiber, p *patience) error {
 	if p.space++; p.space == 1 {
 		s.hungry++
+	}
+	if s.waitForDiscard(f) {
+		return nil
 	}
 	if p.space > spaceTriesMax {
 		return ErrFull

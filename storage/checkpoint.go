@@ -135,6 +135,9 @@ func (s *Store) makeCheckpoint(f *engine.Fiber) error {
 		for s.reapOne() {
 		}
 	}
+	if plantedDiscard {
+		s.discardEarly(f)
+	}
 	c.stage = stageFence
 	if err := s.flush(f); err != nil {
 		return err
@@ -175,6 +178,9 @@ func (s *Store) freeze(t *engine.Turn) {
 	c.super.WallNs = t.Wall()
 	s.frozen, s.active = s.active, newLayer(s.arena, s.opt.SlabChunkBytes, &s.nodes)
 	c.free = s.alloc.Snapshot()
+	if held := s.discards.held; held.Len > 0 { // free for whoever mounts: who has the device then, has it after the discard
+		c.free.Free(held)
+	}
 	c.released = s.limbo.released(c.released[:0])
 	s.limbo.freeze()
 	c.tookBlocks, c.folded = 0, 0

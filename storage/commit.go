@@ -252,6 +252,7 @@ func (s *Store) fail(t *engine.Turn, err error) {
 	s.waitSlot.WakeAll(t)
 	s.check.wake.WakeAll(t)
 	s.check.frozen.WakeAll(t)
+	s.discards.wake.WakeAll(t)
 	if s.onFail != nil {
 		s.onFail(t, s.failed)
 	}

@@ -60,6 +60,11 @@ type Options struct {
 	ExactBlocksMax  int   // objects with more blocks are punched lazily, their block count becomes an upper bound; default 1024
 	SharedMax       int   // records that one transaction touches of objects that were cloned, see Tx.Clone and Tx.Remove; default 2048
 
+	Discard            bool  // tell the device what is free, see discard.go; nothing happens where it cannot take that
+	DiscardMinBytes    int   // the least that is discarded at once, rounded up to units of the device; default 1 MiB
+	DiscardBytesPerSec int64 // at most; default 512 MiB
+	DiscardDelayNs     int64 // how long what was freed waits for more to be freed; default 1 s
+
 	Progress func(p MountProgress) // told about a mount that takes longer than a second, once a second; nil: nobody is
 }
 
@@ -84,6 +89,13 @@ func (o Options) withDefaults() Options {
 	set(&o.TurnSteps, 512)
 	set(&o.ReplayBytes, o.CacheBytes+o.DeltaBytesMax/2)
 	set(&o.ReplayAhead, 4<<20)
+	set(&o.DiscardMinBytes, 1<<20)
+	if o.DiscardBytesPerSec == 0 {
+		o.DiscardBytesPerSec = 512 << 20
+	}
+	if o.DiscardDelayNs == 0 {
+		o.DiscardDelayNs = 1e9
+	}
 	if o.GroupDelayNs == 0 {
 		o.GroupDelayNs = 100e6
 	}
@@ -123,6 +135,10 @@ func (o *Options) validate() error {
 		return fmt.Errorf("storage: TurnSteps is %d, at least 1 is needed; FoldBytesPerSec is %d, at least a block is", o.TurnSteps, o.FoldBytesPerSec)
 	case o.SharedMax < sharedPerBlock:
 		return fmt.Errorf("storage: SharedMax is %d, at least %d is needed", o.SharedMax, sharedPerBlock)
+	case o.DiscardMinBytes < format.BlockBytes || o.DiscardMinBytes > 1<<30 || o.DiscardMinBytes%format.BlockBytes != 0 ||
+		o.DiscardBytesPerSec < format.BlockBytes || o.DiscardDelayNs < discardDelayMinNs:
+		return fmt.Errorf("storage: DiscardMinBytes is %d, possible are whole blocks up to 1 GiB; DiscardBytesPerSec is %d, at least a block is needed; DiscardDelayNs is %d, at least %d is needed",
+			o.DiscardMinBytes, o.DiscardBytesPerSec, o.DiscardDelayNs, discardDelayMinNs)
 	case o.RunBlocks < 1 || o.LimboShare < 1 || o.CacheBytes < 8*node:
 		return fmt.Errorf("storage: RunBlocks %d, LimboShare %d or CacheBytes %d is out of range", o.RunBlocks, o.LimboShare, o.CacheBytes)
 	}

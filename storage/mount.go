@@ -63,7 +63,13 @@ func Mount(f *engine.Fiber, h *device.Handle, slice int, opt Options) (*Store, *
 		return nil, rep, err
 	}
 	s.shrinkCache(f)
-	if err := f.Turn().Go("checkpoint", s.runCheckpoints); err != nil {
+	err = s.startDiscards(f)
+	if err == nil {
+		err = f.Turn().Go("checkpoint", s.runCheckpoints)
+	}
+	if err != nil {
+		s.closing = true
+		s.endDiscards(f)
 		s.discard(f.Turn())
 		return nil, rep, err
 	}
@@ -323,6 +329,7 @@ func (s *Store) Unmount(f *engine.Fiber) error {
 	}
 	s.closing = true
 	s.waitSlot.WakeAll(f.Turn())
+	s.endDiscards(f)
 	var err error
 	if !s.opt.ReadOnly {
 		if err = s.Checkpoint(f); err == nil {

@@ -284,3 +284,337 @@ func TestRunsThatAreTakenBackLeaveNoTrace(t *testing.T) {
 	}
 	b.unmount()
 }
+
+// A record that follows all others of the log in every way, and names a newer superblock than the one found, proves that this one has rotted: the
+// log is not replayed on a tree whose blocks others may have.
+func TestRecordOfTheLogThatNamesANewerSuperblockIsRot(t *testing.T) {
+	b := newBench(t, 261, nil, 8<<20)
+	b.do(func(f *engine.Fiber) error {
+		return Format(f, b.h, FormatOptions{UUID: [16]byte{1}, JournalBytes: 512 << 10, NodeBytes: 8 << 10})
+	})
+	b.mount()
+	b.update(func(tx *Tx) error { return tx.CreateCollection(1) })
+	put := func(n int) {
+		for i := range n {
+			b.commit(b.update(func(tx *Tx) error { return tx.Put(1, []byte{byte(i)}, []byte("v")) }))
+		}
+	}
+	put(40) // so that what is looked at behind the end of the log is not the log again
+	b.do(b.s.Checkpoint)
+	put(2)
+	older := b.s.super
+	b.do(b.s.Checkpoint)
+	put(1)
+	last := b.s.pipe.Durable()
+	if older.Start.Position < 36 || b.s.super.Epoch != older.Epoch+1 {
+		t.Fatalf("the log begins at block %d, superblocks are %d and %d", older.Start.Position, older.Epoch, b.s.super.Epoch)
+	}
+	c := b.reboot(262)
+	for _, at := range b.s.supers[b.s.super.Epoch&1] {
+		c.disk.Flip(int64(at)*blockSize+100, 1)
+	}
+	_, err := c.try()
+	var rot *RotError
+	if !errors.As(err, &rot) || rot.Record != last || rot.Proof != last {
+		t.Fatalf("%v, want a refusal because of record %d", err, last)
+	}
+}
+
+// A record that nobody says was durable may have reached the device before its data: replay ends before it, and says so.
+func TestRecordBeforeItsDataEndsTheLog(t *testing.T) {
+	b := grown(t, 263, 3)
+	data := bytes.Repeat([]byte{0xD7}, blockSize)
+	b.commit(b.update(func(tx *Tx) error { return tx.Write(1, []byte("o"), 0, data) }))
+	last := b.s.pipe.Durable()
+	c := b.reboot(264)
+	for at := int64(0); at < c.disk.Bytes(); at += blockSize {
+		if bytes.Equal(c.blockOf(at), data) {
+			c.disk.WriteAt(make([]byte, blockSize), at)
+		}
+	}
+	rep, err := c.try()
+	if err != nil || rep.Records != last-b.s.super.Start.Sequence || rep.Cut == "" {
+		t.Fatalf("%+v, %v", rep, err)
+	}
+	c.do(func(f *engine.Fiber) error {
+		return c.s.View(f, func(tx *Tx) error {
+			if _, err := tx.Stat(1, []byte("o")); !errors.Is(err, ErrNotFound) {
+				return fmt.Errorf("the object of the record that was cut: %v", err)
+			}
+			return nil
+		})
+	})
+	c.unmount()
+	c.fsck()
+}
+
+// What a run of a closure missed is read from blocks that nobody gets meanwhile, whatever is overwritten and however many checkpoints are made.
+func TestBlocksThatAClosureLoadsStayUntilTheyAreRead(t *testing.T) {
+	b := grown(t, 265, 1)
+	name := []byte("o")
+	b.update(func(tx *Tx) error { return tx.Write(1, name, 0, bytes.Repeat([]byte{1}, blockSize)) })
+	b.do(b.s.Checkpoint)
+	var old Extent
+	b.do(func(f *engine.Fiber) error {
+		return b.s.View(f, func(tx *Tx) error {
+			p, ok, err := tx.extentAt(1, name, 0)
+			if old = p.rec.Extent(); !ok && err == nil {
+				err = errors.New("no extent")
+			}
+			return err
+		})
+	})
+	b.disk.FaultAt(sim.FaultSlow, 1)
+	b.disk.SetFaults(sim.Faults{SlowNs: 10e9})
+	b.do(func(f *engine.Fiber) error {
+		done, patched := false, error(nil)
+		if err := f.Turn().Go("patches", func(f *engine.Fiber) {
+			_, patched = b.s.Update(f, func(tx *Tx) error { return tx.Write(1, name, 10, []byte("patch")) })
+			done = true
+		}); err != nil {
+			return err
+		}
+		f.Sleep(1e6)
+		for range 3 {
+			if _, err := b.s.Update(f, func(tx *Tx) error { return tx.Write(1, name, 0, bytes.Repeat([]byte{2}, blockSize)) }); err != nil {
+				return err
+			}
+			if err := b.s.Checkpoint(f); err != nil {
+				return err
+			}
+		}
+		if done || b.s.alloc.AnyFree(old) {
+			return fmt.Errorf("read %v; %v can be given out while it is being read", done, old)
+		}
+		f.Sleep(20e9)
+		if !done || patched != nil || !b.s.alloc.IsFree(old) {
+			return fmt.Errorf("read %v: %w; %v is free: %v", done, patched, old, b.s.alloc.IsFree(old))
+		}
+		p := make([]byte, blockSize)
+		if _, err := b.s.Read(f, 1, name, 0, p); err != nil || !bytes.Equal(p[10:15], []byte("patch")) || p[0] != 2 {
+			return fmt.Errorf("the object begins with %q: %w", p[:16], err)
+		}
+		return nil
+	})
+	b.unmount()
+	b.fsck()
+}
+
+// A block that an open group overwrites and a sealed one has written waits in limbo: the record of the sealed group names it, and a crash may end
+// the log with that one.
+func TestBlockOfASealedGroupIsNotDropped(t *testing.T) {
+	b := grown(t, 267, 1)
+	name := []byte("o")
+	b.disk.SetFaults(sim.Faults{Slow: 1, SlowNs: 20e6})
+	b.do(func(f *engine.Fiber) error {
+		seq, err := b.s.Update(f, func(tx *Tx) error { return tx.Write(1, name, 0, bytes.Repeat([]byte{1}, 4*blockSize)) })
+		if err != nil {
+			return err
+		}
+		b.s.pipe.Want(uint64(seq))
+		b.s.kick(f.Turn())
+		f.Yield()
+		if len(b.s.sealed) != 1 || !b.s.open.Empty() {
+			return fmt.Errorf("%d groups are sealed", len(b.s.sealed))
+		}
+		old := b.s.sealed[0].table.runs[0].ext
+		young, superseded := b.s.limbo.young(), b.s.open.dropped
+		if _, err = b.s.Update(f, func(tx *Tx) error { return tx.Write(1, name, 0, bytes.Repeat([]byte{2}, 4*blockSize)) }); err != nil {
+			return err
+		}
+		if b.s.alloc.AnyFree(old) || b.s.limbo.young() != young+4 || b.s.open.dropped != superseded {
+			return fmt.Errorf("%v: can be given out %v, %d blocks in limbo, %d dropped", old, b.s.alloc.AnyFree(old), b.s.limbo.young()-young, b.s.open.dropped)
+		}
+		return b.s.Commit(f, seq) // not what has overwritten it
+	})
+	c := b.reboot(268)
+	c.mount()
+	c.do(func(f *engine.Fiber) error {
+		p := make([]byte, 4*blockSize)
+		n, err := c.s.Read(f, 1, name, 0, p)
+		if err != nil || n != len(p) || bytes.Count(p, p[:1]) != n || p[0] == 0 {
+			return fmt.Errorf("%d bytes, the first %d: %w", n, p[0], err)
+		}
+		return nil
+	})
+	c.unmount()
+	c.fsck()
+}
+
+// A mount flushes what it has replayed and written before it writes a superblock: nothing else is volatile when the first copy changes. What it
+// found may never have been flushed: the process before was killed, and the device still had it.
+func TestMountFlushesBeforeItsSuperblock(t *testing.T) {
+	b := grown(t, 269, 3)
+	seq := b.update(func(tx *Tx) error { return tx.Write(1, []byte("o"), 0, make([]byte, 3*blockSize)) })
+	b.disk.SetFaults(sim.Faults{Slow: 1, SlowNs: 1e9})
+	b.do(func(f *engine.Fiber) error {
+		b.s.pipe.Want(uint64(seq))
+		b.s.kick(f.Turn())
+		f.Sleep(1.5e9) // written, and not flushed
+		return nil
+	})
+	if b.s.Committed() >= seq || b.disk.Volatile() == 0 {
+		t.Fatalf("%d writes are volatile, committed %d of %d", b.disk.Volatile(), b.s.Committed(), seq)
+	}
+	c := newBench(t, 270, b.disk.Fork(), 0)
+	found := c.disk.Volatile()
+	places := b.s.supers[(b.s.super.Epoch+1)&1]
+	was := [2][]byte{c.blockOf(int64(places[0]) * blockSize), c.blockOf(int64(places[1]) * blockSize)}
+	supers, bad := 0, ""
+	c.disk.OnEvent(func(d *sim.Disk, what string) {
+		n := 0
+		for i, at := range places {
+			if !bytes.Equal(c.blockOf(int64(at)*blockSize), was[i]) {
+				n++
+			}
+		}
+		if n != supers && d.Volatile() != n {
+			bad = fmt.Sprintf("with %d copies of the superblock written, %d writes are volatile", n, d.Volatile())
+		}
+		supers = n
+	})
+	rep := c.mount()
+	if bad != "" || supers != 2 || found == 0 || rep.Transactions != uint64(seq) || c.disk.Volatile() != 0 {
+		t.Fatalf("%s; %d copies written, %d writes were volatile before the mount and %d are after it; %+v", bad, supers, found, c.disk.Volatile(), rep)
+	}
+	c.unmount()
+	c.fsck()
+}
+
+// The bytes of a record are in the ring before anybody sees the transaction: with a checkpoint that takes long, writers wait for room, and all of
+// them get it.
+func TestRecordHasItsRoomInTheRingBeforeItIsApplied(t *testing.T) {
+	b := grown(t, 271, 1)
+	b.s.opt.DeltaBytesMax = 4 << 20 // it is the ring that is full
+	b.disk.SetFaults(sim.Faults{Slow: 1, SlowNs: 50e6})
+	full := 0
+	b.do(func(f *engine.Fiber) error {
+		left, bad := 4, error(nil)
+		var all engine.WaitList
+		for w := range left {
+			if err := f.Turn().Go("writer", func(f *engine.Fiber) {
+				for i := 0; i < 40 && bad == nil; i++ {
+					_, err := b.s.Update(f, func(tx *Tx) error {
+						for k := range 3 {
+							if err := tx.Put(1, []byte{byte(w), byte(i), byte(k)}, make([]byte, 3500)); err != nil {
+								return err
+							}
+						}
+						return nil
+					})
+					if n := recordBlocks(b.s.open.bytes()); err == nil && !b.s.open.Empty() && !b.s.ring.Fits(n) {
+						err = fmt.Errorf("a record of %d blocks is open, %d of %d blocks of the ring are in use", n, b.s.ring.Used(), b.s.ring.Blocks())
+					}
+					if b.s.ring.Used()*4 > b.s.ring.Blocks()*3 {
+						full++
+					}
+					if err != nil && bad == nil {
+						bad = err
+					}
+				}
+				if left--; left == 0 {
+					all.WakeAll(f.Turn())
+				}
+			}); err != nil {
+				return err
+			}
+		}
+		all.Wait(f)
+		return bad
+	})
+	if full < 5 || b.s.stats.Stalled < 100 {
+		t.Fatalf("the ring was nearly full %d times, %d writers waited", full, b.s.stats.Stalled)
+	}
+	b.disk.SetFaults(sim.Faults{})
+	b.unmount()
+	b.fsck()
+}
+
+// On a full device deletes have space of their own: they are taken at once, without a checkpoint that frees something first, although nothing
+// that adds is taken any more, not even after a checkpoint.
+func TestDeletesHaveTheirReserve(t *testing.T) {
+	b := newBench(t, 273, nil, 16<<20)
+	b.opt.DeltaBytesMax, b.opt.LimboShare = 4<<20, 1
+	b.do(func(f *engine.Fiber) error {
+		return Format(f, b.h, FormatOptions{UUID: [16]byte{1}, JournalBytes: 1 << 20, NodeBytes: 8 << 10})
+	})
+	b.mount()
+	b.update(func(tx *Tx) error { return tx.CreateCollection(1) })
+	key := func(i int) []byte { return []byte(fmt.Sprintf("key%05d", i)) }
+	for i := range 1200 { // a tree that five deletes do not touch all of
+		b.update(func(tx *Tx) error { return tx.Put(1, key(i), make([]byte, 900)) })
+	}
+	n := 0
+	for ; b.add(n); n++ {
+	}
+	for more := true; more; {
+		b.settledFree()
+		b.do(func(f *engine.Fiber) error {
+			_, err := b.s.Update(f, func(tx *Tx) error { return tx.Write(1, spaceObject(n), 0, make([]byte, blockSize)) })
+			if more = err == nil; errors.Is(err, ErrFull) {
+				err = nil
+			}
+			return err
+		})
+		n++
+	}
+	b.settledFree()
+	checkpoints, stalled := b.s.stats.Checkpoints, b.s.stats.Stalled
+	for i := range 5 {
+		b.update(func(tx *Tx) error { return tx.Delete(1, key(i*200)) })
+	}
+	if b.s.stats.Checkpoints != checkpoints || b.s.stats.Stalled != stalled || b.s.check.coming() {
+		t.Fatalf("%d checkpoints and %d waits for five deletes", b.s.stats.Checkpoints-checkpoints, b.s.stats.Stalled-stalled)
+	}
+	if have, need := b.s.alloc.Pieces()*uint64(b.s.pool), b.s.foldNeed(); have < need {
+		t.Fatalf("%d blocks are left, the fold may need %d", have, need)
+	}
+	b.unmount()
+	b.fsck()
+}
+
+// What a transaction makes of the group's earlier pieces counts as well: a record that grows because blocks in the middle of them are superseded
+// must still fit.
+func TestRecordThatGrowsByWhatIsSupersededStillFits(t *testing.T) {
+	b := newBench(t, 275, nil, 8<<20)
+	b.opt.GroupDelayNs, b.opt.GroupStartBytes = 1e15, 1<<30
+	b.format()
+	b.mount()
+	b.commit(b.update(func(tx *Tx) error { return tx.CreateCollection(1) }))
+	s := b.s
+	const blocks = 30
+	for i := range 2 {
+		b.update(func(tx *Tx) error { return tx.Write(1, []byte{'o', byte(i)}, 0, make([]byte, blocks*blockSize)) })
+	}
+	b.update(func(tx *Tx) error {
+		return tx.Put(1, []byte("fills a block"), make([]byte, blockSize-s.open.n%blockSize-300))
+	})
+	s.check.running = true // nobody makes room
+	room := recordBlocks(s.open.bytes() + s.opt.TxnRecordMax)
+	for s.ring.Fits(room + 1) {
+		s.ring.Place(1)
+	}
+	applied, ran := s.Applied(), false
+	b.do(func(f *engine.Fiber) error {
+		if err := f.Turn().Go("writer", func(f *engine.Fiber) {
+			_, _ = s.Update(f, func(tx *Tx) error {
+				ran = true
+				for i := range 2 {
+					for at := uint64(1); at < blocks; at += 2 {
+						if err := tx.Punch(1, []byte{'o', byte(i)}, at*blockSize, blockSize); err != nil {
+							return err
+						}
+					}
+				}
+				return tx.Put(1, []byte("long"), make([]byte, s.opt.TxnRecordMax-s.open.n+tx.markRec-200))
+			})
+		}); err != nil {
+			return err
+		}
+		f.Sleep(1e8)
+		return nil
+	})
+	if !ran || s.Applied() != applied || !s.ring.Fits(recordBlocks(s.open.bytes())) {
+		t.Fatalf("applied %d, then %d; the open record has %d bytes, %d of %d blocks of the ring are in use", applied, s.Applied(), s.open.bytes(), s.ring.Used(), s.ring.Blocks())
+	}
+}

@@ -16,6 +16,10 @@ type counters struct {
 	Paced        uint64 // transactions that were delayed
 	Stalled      uint64 // and that had to wait
 	Snapshots    int64  // open ones
+
+	Discards       uint64
+	DiscardedBytes uint64
+	DiscardErrors  uint64
 }
 
 func (c *counters) sealed(g *group) {
@@ -44,6 +48,7 @@ type Stats struct {
 	Checkpointing  bool
 	ReadOnly       bool
 	Tree           btree.Stats
+	Discard        DiscardStats
 }
 
 // Stats of the store.
@@ -51,14 +56,18 @@ func (s *Store) Stats() Stats {
 	st := Stats{
 		counters: s.stats, Epoch: s.super.Epoch, Applied: s.Applied(), Committed: s.Committed(), GroupsInFlight: s.pipe.InFlight(),
 		JournalUsed: s.ring.Used(), JournalBlocks: s.ring.Blocks(), DeltaBytes: s.deltaBytes(), DeltaBytesMax: s.opt.DeltaBytesMax,
-		DirtyBlocks: s.active.dirtyLive, LimboBlocks: s.limbo.blocks, FreeBlocks: s.alloc.FreeBlocks(), Blocks: s.super.Blocks,
+		DirtyBlocks: s.active.dirtyLive, LimboBlocks: s.limbo.blocks, FreeBlocks: s.freeBlocks(), Blocks: s.super.Blocks,
 		Checkpointing: s.check.running, ReadOnly: s.failed != nil || s.opt.ReadOnly, Tree: s.tree.Stats(),
+		Discard: s.discards.stats(),
 	}
 	if s.frozen != nil {
 		st.DirtyBlocks += s.frozen.dirtyLive
 	}
 	return st
 }
+
+// freeBlocks are free, those that the device discards just now as well.
+func (s *Store) freeBlocks() uint64 { return s.alloc.FreeBlocks() + uint64(s.discards.held.Len) }
 
 // Space is what the slice has, in blocks.
 type Space struct {
@@ -79,7 +88,7 @@ func (s *Store) Space() Space {
 	for _, e := range s.space {
 		total += uint64(e.Len)
 	}
-	free := s.alloc.FreeBlocks()
+	free := s.freeBlocks()
 	for i := range s.open.table.runs {
 		r := &s.open.table.runs[i]
 		free += uint64(r.ext.Len-r.used) + uint64(r.deadCount())

@@ -14,7 +14,8 @@
 //   - A block is free, in limbo, or owned once: by the tree, by a delta, or by the fold in progress. Blocks that objects share are owned by the
 //     share record that counts the extents which name them (share.go). A block leaves limbo only when a durable superblock does not need it
 //     and no read or snapshot that began before holds it.
-//   - Nothing durable is overwritten but superblocks, the journal ring and the older region of the space map.
+//   - Nothing durable is overwritten but superblocks, the journal ring and the older region of the space map; and only free
+//     blocks are discarded.
 //   - The bytes of a record are available in the ring before a transaction is applied; a checkpoint needs no journal space.
 //   - Every block is verified against its crc before anybody sees it.
 //
@@ -23,7 +24,7 @@
 // write or flush, of its own or of another store on the same device (engine/device/flush.go has the rule), it serves reads only.
 //
 // Read store.go first, then object.go, attr.go, list.go and kv.go (what a transaction can do), tx.go (how a closure becomes one), commit.go
-// (how it becomes durable), checkpoint.go (how it leaves the journal) and mount.go.
+// (how it becomes durable), checkpoint.go (how it leaves the journal), mount.go and discard.go (what the device is told).
 package storage
 
 import (
@@ -57,6 +58,7 @@ type Store struct {
 	nodes      nodePool // of layers to come
 	limbo      limbo
 	reap       reaper
+	discards   discarder
 	ring       journal.Ring
 	pipe       *journal.Pipeline
 	open       *group

@@ -92,6 +92,7 @@ func (s *Store) reapSome(t *engine.Turn) {
 		s.reap.idle.WakeAll(t)
 	}
 	s.waitSlot.WakeAll(t)
+	s.discards.kick(t)
 }
 
 // reapOne takes one step; false: there is none to take.
@@ -101,6 +102,7 @@ func (s *Store) reapOne() bool {
 		e, ok := s.limbo.pop()
 		if ok {
 			s.alloc.Free(e)
+			s.discards.freed(e)
 		}
 		return ok
 	}

@@ -140,3 +140,63 @@ func TestClaimAfterStopSucceedsAtOnce(t *testing.T) {
 		}
 	}
 }
+
+// Every way to discard frees exactly its range of the file behind a loop device, and what stands beside it stays.
+func TestBlockDeviceDiscards(t *testing.T) {
+	image := created(t, 8<<20)
+	d, err := Open(loop(t, image), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if g := d.Geometry(); !g.Discard || g.DiscardBytes%BlockBytes != 0 || g.DiscardBytes == 0 || g.DiscardAlign != 0 {
+		t.Errorf("geometry %+v", g)
+	}
+	allocated := func() int64 {
+		var st unix.Stat_t
+		if err := unix.Stat(image, &st); err != nil {
+			t.Fatal(err)
+		}
+		return st.Blocks * 512
+	}
+	with(t, d, func(f *engine.Fiber, h *Handle, p []byte) {
+		asked := h.DiscardBy(f)
+		t.Logf("this kernel discards by %s", asked)
+		if asked != DiscardCommand && asked != DiscardIoctl {
+			t.Fatalf("a loop device discards by %s", asked)
+		}
+		for i := range p {
+			p[i] = 'x'
+		}
+		for _, by := range []DiscardBy{asked, DiscardIoctl} {
+			if h.by = by; h.Write(f, p, 0) != nil || h.Flush(f) != nil {
+				t.Fatal("write")
+			}
+			before := allocated()
+			if err := h.Discard(f, 1<<20, 1<<20); err != nil {
+				t.Fatalf("by %s: %v", by, err)
+			}
+			if n := before - allocated(); n != 1<<20 {
+				t.Errorf("by %s: %d bytes of the file have been freed, want 1 MiB", by, n)
+			}
+			if err := h.Read(f, p, 0); err != nil || bytes.Count(p, []byte("x")) != len(p)-1<<20 || p[1<<20-1] != 'x' || p[2<<20] != 'x' {
+				t.Errorf("by %s: more or less than its range is gone: %v", by, err)
+			}
+		}
+		panics(t, "discard beyond the end", func() { h.Discard(f, 0, 16<<20) })
+		panics(t, "discard of half a block", func() { h.Discard(f, 512, 4096) })
+	})
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestDiscardUnit(t *testing.T) {
+	for _, x := range []struct{ granularity, alignment, unit, align int64 }{
+		{0, 0, 4096, 0}, {512, 0, 4096, 0}, {4096, 0, 4096, 0}, {65536, 0, 65536, 0}, {65536, 8192, 65536, 8192}, {65536, 69632, 65536, 4096},
+		{65536, 512, 65536, 0}, {65536, -1, 65536, 0}, {2 << 20, 1 << 20, 2 << 20, 1 << 20}, {6144, 0, 8192, 0},
+	} {
+		if unit, align := discardUnit(x.granularity, x.alignment); unit != x.unit || align != x.align {
+			t.Errorf("granularity %d, alignment %d: unit %d from %d on, want %d from %d on", x.granularity, x.alignment, unit, align, x.unit, x.align)
+		}
+	}
+}

@@ -7,14 +7,14 @@
 //
 // Invariants: memory is the reactor's arena's, memory and offset are multiples of 4 KiB, and nothing
 // reaches beyond the size found at open (a violation panics: it is our bug). A write that completed is
-// durable only after a flush that was begun later and counts: flush.go has the rule. After a write or a
+// durable only after a flush that was begun later and counts: flush.go has the rule; so is a discard. After a write or a
 // flush that failed nothing more becomes durable, through any handle. Nobody else has the device: it is
 // claimed exclusively.
 //
 // One lock, for attaching and detaching; nothing is called under it. Survives short transfers (they are continued, from a block's start), EINTR and EAGAIN; everything else the kernel
 // reports is an *IOError with the place.
 //
-// Read device.go, then handle.go and flush.go; open.go and foreign.go are for the start.
+// Read device.go, then handle.go, flush.go and discard.go; open.go and foreign.go are for the start.
 package device
 
 import (
@@ -84,8 +84,10 @@ type Geometry struct {
 	Block         bool  // a block device; else an image file
 	Direct        bool  // past the page cache
 	Rotational    bool
-	WriteCache    bool // the device has one: only Flush makes durable
-	Discard       bool // worth telling it what is free
+	WriteCache    bool  // the device has one: only Flush makes durable
+	Discard       bool  // worth telling it what is free
+	DiscardBytes  int64 // the unit in which it takes that, in whole blocks: less may be ignored; 0 without Discard
+	DiscardAlign  int64 // where the first whole unit begins
 }
 
 // Device is an open device.

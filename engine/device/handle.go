@@ -17,6 +17,8 @@ type Handle struct {
 	r    *engine.Reactor
 	fd   int32 // or the slot
 	slot bool
+	by   DiscardBy // once asked
+	told bool      // asked
 
 	flushes
 }
@@ -123,26 +125,6 @@ func (h *Handle) transfer(f *engine.Fiber, op Op, p []byte, off int64) error {
 			p, off = p[whole:], off+int64(whole)
 		}
 	}
-}
-
-// Discard tells the device that a range is free: a hint, whose content is undefined afterwards. Where it
-// is not worth it (Geometry.Discard) nothing is done.
-func (h *Handle) Discard(f *engine.Fiber, off, n int64) error {
-	if off < 0 || n <= 0 || off%BlockBytes != 0 || n%BlockBytes != 0 || n > h.d.geometry.Bytes-off {
-		panicPlace(h.d, off, n)
-	}
-	if h.d.readOnly {
-		return h.Error(OpDiscard, off, int(n), -int32(unix.EROFS))
-	}
-	if !h.d.geometry.Discard {
-		return nil
-	}
-	s := uring.PrepFallocate(h.fd, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, uint64(off), uint64(n))
-	res := f.Do(h.on(s))
-	if res == -int32(unix.EOPNOTSUPP) {
-		return nil
-	}
-	return h.Error(OpDiscard, off, int(n), res)
 }
 
 func (h *Handle) on(s uring.SQE) uring.SQE {

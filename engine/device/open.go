@@ -55,8 +55,8 @@ func open(path string, o Options) (d *Device, err error) {
 		return nil, err
 	}
 	g.Direct = direct
-	if !block {
-		g.Discard = o.Discard
+	if !block && o.Discard {
+		g.Discard, g.DiscardBytes = true, BlockBytes
 	}
 	if g.Bytes < max(o.BytesMin, BlockBytes) {
 		return nil, fmt.Errorf("%w: %d bytes, want at least %d", ErrShort, g.Bytes, max(o.BytesMin, BlockBytes))
@@ -180,23 +180,33 @@ func measureBlock(fd int, g *Geometry) error {
 	}
 	// What sysfs does not say leaves the careful answer: cached, not rotating, no discard.
 	g.Rotational = queueFact(st.Rdev, "rotational") == "1"
-	discard := queueFact(st.Rdev, "discard_max_bytes")
-	g.Discard = discard != "" && discard != "0"
+	if g.Discard = number(queueFact(st.Rdev, "discard_max_bytes")) > 0; g.Discard {
+		g.DiscardBytes, g.DiscardAlign = discardUnit(number(queueFact(st.Rdev, "discard_granularity")), number(sysFact(st.Rdev, "discard_alignment")))
+	}
 	g.WriteCache = queueFact(st.Rdev, "write_cache") != "write through"
 	return nil
 }
 
-// queueFact reads /sys/dev/block/M:m/queue/name; of a partition, the whole device's.
+// queueFact reads what the queue of a device says, of a partition that of the whole device.
 func queueFact(rdev uint64, name string) string {
-	dir := filepath.Join("/sys/dev/block", strconv.Itoa(int(unix.Major(rdev)))+":"+strconv.Itoa(int(unix.Minor(rdev))))
-	for _, sub := range []string{"queue", "../queue"} {
-		if real, err := filepath.EvalSymlinks(dir); err == nil {
-			if b, err := os.ReadFile(filepath.Join(real, sub, name)); err == nil {
-				return strings.TrimSpace(string(b))
-			}
-		}
+	if fact := sysFact(rdev, "queue/"+name); fact != "" {
+		return fact
 	}
-	return ""
+	return sysFact(rdev, "../queue/"+name)
+}
+
+// sysFact reads /sys/dev/block/M:m/name.
+func sysFact(rdev uint64, name string) string {
+	dir := filepath.Join("/sys/dev/block", strconv.Itoa(int(unix.Major(rdev)))+":"+strconv.Itoa(int(unix.Minor(rdev))))
+	real, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return ""
+	}
+	b, err := os.ReadFile(filepath.Join(real, name))
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(b))
 }
 
 // Create makes an image file with all its blocks allocated, so that a write can't fail for lack of space

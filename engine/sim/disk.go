@@ -55,7 +55,7 @@ type diskOp struct {
 	off   int64
 	n     int
 	mem   []byte // lent by the submitter until done is called
-	data  []byte // write: the bytes as the device took them; nil = still to be taken from mem
+	data  []byte // write: the bytes as the device took them; nil = still to be taken from mem. Discard: what stands there then; nil = zeros
 	sum   uint32 // write: crc of mem at submission (checked builds)
 	dsync bool   // write: durable by itself when it completes
 	begun uint64 // value of Disk.done at submission
@@ -81,7 +81,8 @@ func (d *Disk) Fd() int32 { return d.fd }
 // Device is the disk as the engine knows devices.
 func (d *Disk) Device() *device.Device {
 	return device.New(d.fd, device.Geometry{
-		Bytes: d.Bytes(), LogicalBytes: SectorBytes, PhysicalBytes: pageBytes, Direct: true, WriteCache: true, Discard: true,
+		Bytes: d.Bytes(), LogicalBytes: SectorBytes, PhysicalBytes: pageBytes, Block: true, Direct: true, WriteCache: true,
+		Discard: true, DiscardBytes: pageBytes,
 	}, "sim:"+d.name)
 }
 
@@ -301,14 +302,17 @@ func (d *Disk) shorten(op *diskOp, n int) int {
 	return n
 }
 
-// mixInFlight shows a reader some sectors of writes that have not completed: order among operations in flight is the
+// mixInFlight shows a reader some sectors of writes and discards that have not completed: order among operations in flight is the
 // device's.
 func (d *Disk) mixInFlight(dst []byte, off int64) {
 	for _, o := range d.flight {
-		if o.kind != opWrite || o.off >= off+int64(len(dst)) || off >= o.off+int64(o.n) {
+		if o.kind != opWrite && o.kind != opDiscard || o.off >= off+int64(len(dst)) || off >= o.off+int64(o.n) {
 			continue
 		}
 		o.take()
+		if o.data == nil {
+			continue
+		}
 		for s := 0; s < o.n; s += SectorBytes {
 			at := o.off + int64(s) - off
 			if at >= 0 && at+SectorBytes <= int64(len(dst)) && s+SectorBytes <= o.n && chance(d.rng, 0.5) {
@@ -412,16 +416,6 @@ func (d *Disk) landTorn(off int64, data []byte) {
 			d.land(off+int64(s), e-s, data[s:e])
 		}
 	}
-}
-
-func (d *Disk) applyDiscard(op *diskOp) int32 {
-	if op.fault == FaultWriteError {
-		return -int32(syscall.EIO)
-	}
-	if n := d.fits(op.off, op.n); n > 0 {
-		d.land(op.off, n, nil)
-	}
-	return 0
 }
 
 // applyFlush makes durable what had completed when the flush began. What completed while it ran is not covered.

@@ -92,6 +92,12 @@ func (r *ring) onDisk(q *request, d *Disk) {
 			r.soon(q, -int32(syscall.EINVAL))
 			return
 		}
+	case uring.OpURingCmd:
+		var res int32
+		if op, res = r.discards(d, s); op == nil {
+			r.soon(q, res)
+			return
+		}
 	default:
 		panic(fmt.Sprintf("sim: opcode %d on a disk", s.Opcode))
 	}

@@ -238,13 +238,16 @@ func TestDeviceOnADisk(t *testing.T) {
 		if err := h.Read(f, p, 4096); !errors.As(err, &bad) || bad.Off != 4096 || bad.Errno != syscall.EIO {
 			t.Errorf("got %v", err)
 		}
-		return h.Discard(f, 128<<10, 4096)
+		if by := h.DiscardBy(f); by != device.DiscardCommand {
+			t.Errorf("discards by %s", by)
+		}
+		return h.Discard(f, 128<<10, 8<<10)
 	}); err != nil {
 		t.Fatal(err)
 	}
 	got := make([]byte, 64<<10)
 	d.ReadAt(got, 128<<10)
-	if !bytes.Equal(got[4096:], pattern(len(got), 1)[4096:]) || got[0] != 0 {
+	if !bytes.Equal(got[8<<10:], pattern(len(got), 1)[8<<10:]) || bytes.Equal(got, pattern(len(got), 1)) {
 		t.Fatal("the disk holds something else")
 	}
 }

@@ -122,6 +122,13 @@ func PrepURingCmd(fd int32, cmdOp uint32, addr uint64, n uint32) SQE {
 	return SQE{Opcode: OpURingCmd, Fd: fd, Off: uint64(cmdOp), Addr: addr, Len: n}
 }
 
+// PrepDiscard tells a block device that nothing needs n bytes from off on; their content is undefined from then on. Linux 6.12. -EOPNOTSUPP:
+// the kernel, the device or a file that is none cannot; -EINVAL: not a range of whole sectors inside the device. It fits an entry of 64
+// bytes: Push takes it.
+func PrepDiscard(fd int32, off, n uint64) SQE {
+	return SQE{Opcode: OpURingCmd, Fd: fd, Off: uint64(CmdBlockDiscard), Addr: off, Addr3: n}
+}
+
 // Fixed makes the entry name a slot of the registered files instead of a descriptor.
 func (s SQE) Fixed(slot int32) SQE {
 	s.Fd, s.Flags = slot, s.Flags|SQEFixedFile

@@ -96,6 +96,9 @@ const (
 	CQEFNotif        uint32 = 1 << 3 // zero-copy send: the memory is free again
 )
 
+// CmdBlockDiscard is the command of a block device that discards: BLOCK_URING_CMD_DISCARD, _IO(0x12, 0).
+const CmdBlockDiscard uint32 = 0x12 << 8
+
 // Operation flags.
 const (
 	FsyncDatasync   uint32 = 1 << 0

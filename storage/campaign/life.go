@@ -53,7 +53,7 @@ func tiny() storage.Options {
 
 // tally is what a campaign has met. Counted by lives that run in parallel.
 type tally struct {
-	lives, cuts, mountCuts, readOnly, ioErrors, full, snapshots, reads, peaceful atomic.Int64
+	lives, cuts, mountCuts, readOnly, ioErrors, full, snapshots, reads, peaceful, discards, discardErrs atomic.Int64
 }
 
 // life is one world with a store in it.

@@ -257,12 +257,8 @@ func (o *object) isZero(from, to int) bool {
 	for from < to {
 		i, in := from/pageSize, from%pageSize
 		n := min(to-from, pageSize-in)
-		if p := o.pages[i]; p != nil {
-			for _, b := range p[in : in+n] {
-				if b != 0 {
-					return false
-				}
-			}
+		if p := o.pages[i]; p != nil && !bytes.Equal(p[in:in+n], zeros[:n]) {
+			return false
 		}
 		from += n
 	}
@@ -293,17 +289,26 @@ func (o *object) removeAttr(name string) bool {
 
 // differs compares the object with bytes that were read from offset off; -1: equal.
 func (o *object) differs(got []byte, off int) int {
-	for i := range got {
-		var want byte
-		if at := off + i; at < o.size && o.pages[at/pageSize] != nil {
-			want = o.pages[at/pageSize][at%pageSize]
+	for len(got) > 0 {
+		n := min(len(got), pageSize-off%pageSize)
+		want := zeros[:n]
+		if off < o.size && o.pages[off/pageSize] != nil {
+			n = min(n, o.size-off)
+			want = o.pages[off/pageSize][off%pageSize:][:n]
 		}
-		if got[i] != want {
-			return off + i
+		if !bytes.Equal(got[:n], want) {
+			for i := range want {
+				if got[i] != want[i] {
+					return off + i
+				}
+			}
 		}
+		got, off = got[n:], off+n
 	}
 	return -1
 }
+
+var zeros [pageSize]byte
 
 // clear removes everything in a collection.
 func (m *model) clear(c int) {

@@ -4,7 +4,7 @@
 set -u
 cd "$(dirname "$0")/../.."
 blind=0
-for bug in planted_reuse planted_noflush planted_nocrc; do
+for bug in planted_reuse planted_noflush planted_nocrc planted_discard; do
 	if out=$(go test -count=1 -failfast -tags "$bug" ./storage/campaign 2>&1); then
 		echo "$bug: NOT seen by the campaign"
 		blind=1

@@ -10,11 +10,12 @@ import (
 	"basalt/engine/sim"
 )
 
-const seeds = 2000
+const seeds = 3000
 
-// Two thousand random lives, each with its own limits, mix and faults, several generations each: a power cut at a random
-// operation (during a mount too), read, write and flush errors, slow operations. BASALT_FROM and BASALT_SEEDS run other
-// seeds, or more: a thousand take a minute of one CPU, so that many more of them need a longer -timeout than ten minutes.
+// Three thousand random lives, each with its own limits, mix and faults, several generations each: a power cut at a random
+// operation (during a mount too), read, write and flush errors, slow operations; half of them tell the device what is free.
+// BASALT_FROM and BASALT_SEEDS run other seeds, or more: a thousand take forty seconds of one CPU, so that many more of them
+// need a longer -timeout than ten minutes.
 func TestRandomLives(t *testing.T) {
 	var sum tally
 	t.Run("all", func(t *testing.T) {
@@ -37,8 +38,9 @@ func TestRandomLives(t *testing.T) {
 			})
 		}
 	})
-	t.Logf("%d lives: %d ended by a power cut, %d more cuts while mounting, %d read-only, %d in peace; %d transactions met a device error, %d a full device; %d snapshots and %d reads compared",
-		sum.lives.Load(), sum.cuts.Load(), sum.mountCuts.Load(), sum.readOnly.Load(), sum.peaceful.Load(), sum.ioErrors.Load(), sum.full.Load(), sum.snapshots.Load(), sum.reads.Load())
+	t.Logf("%d lives: %d ended by a power cut, %d more cuts while mounting, %d read-only, %d in peace; %d transactions met a device error, %d a full device; %d snapshots and %d reads compared; %d discards, %d failed",
+		sum.lives.Load(), sum.cuts.Load(), sum.mountCuts.Load(), sum.readOnly.Load(), sum.peaceful.Load(), sum.ioErrors.Load(), sum.full.Load(), sum.snapshots.Load(), sum.reads.Load(),
+		sum.discards.Load(), sum.discardErrs.Load())
 }
 
 func liveOn(t *testing.T, seed uint64, sum *tally) {
@@ -119,7 +121,17 @@ func drawPlan(r *rand.Rand, seed uint64) plan {
 	case 2:
 		p.crowded, p.disk, p.opt.RunBlocks = true, 4<<20, 4
 	}
+	p.discards(rand.New(rand.NewPCG(seed, 0xd15c)))
 	return p
+}
+
+// discards has every other store tell the device what is free, of any size, at any pace. It draws from a source of its own: the other half of
+// the seeds lives as it would without.
+func (p *plan) discards(r *rand.Rand) {
+	p.opt.Discard = r.IntN(2) == 0
+	p.opt.DiscardMinBytes = pageSize << r.IntN(6)
+	p.opt.DiscardBytesPerSec = []int64{1 << 20, 64 << 20, 4 << 30}[r.IntN(3)]
+	p.opt.DiscardDelayNs = []int64{30_000, 300_000, 3_000_000}[r.IntN(3)]
 }
 
 // cramp makes the journal so small that it is full all the time.
@@ -216,6 +228,8 @@ func (l *life) live(r *rand.Rand, first bool, reported, applied uint64, sum *tal
 	sum.ioErrors.Add(int64(l.ioErrs))
 	sum.snapshots.Add(int64(l.scans))
 	sum.reads.Add(int64(l.reads))
+	sum.discards.Add(int64(l.s.Stats().Discards))
+	sum.discardErrs.Add(int64(l.s.Stats().DiscardErrors))
 	switch {
 	case errors.Is(err, sim.ErrPowerCut):
 		sum.cuts.Add(1)

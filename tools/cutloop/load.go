@@ -19,7 +19,7 @@ const (
 )
 
 // limits make the store checkpoint and go round its journal within a few hundred operations of the disk. Every third life is lazy: it
-// flushes seldom, so that a cut meets many writes that no flush has covered.
+// flushes seldom, so that a cut meets many writes that no flush has covered. Every second one tells the disk what is free.
 func limits(life uint64) storage.Options {
 	o := storage.Options{
 		CacheBytes: 1 << 20, DeltaBytesMax: 2 << 20, SlabChunkBytes: 256 << 10, TxnRecordMax: 128 << 10, TxnDataMax: 512 << 10,
@@ -27,6 +27,9 @@ func limits(life uint64) storage.Options {
 	}
 	if lazy(life) {
 		o.GroupStartBytes, o.GroupDelayNs, o.RunBlocks = 1<<20, 50e6, 16
+	}
+	if o.Discard = life%2 == 0; o.Discard {
+		o.DiscardMinBytes, o.DiscardBytesPerSec, o.DiscardDelayNs = 32<<10, 256<<20, 1e6
 	}
 	return o
 }
@@ -121,7 +124,7 @@ func (l *loader) keep(err error) {
 
 func (l *loader) committed(seq uint64) {
 	st := l.s.Stats()
-	l.p.Committed, l.p.Checkpoints, l.p.RecordBytes = max(l.p.Committed, seq), st.Checkpoints, st.RecordBytes
+	l.p.Committed, l.p.Checkpoints, l.p.RecordBytes, l.p.Discards = max(l.p.Committed, seq), st.Checkpoints, st.RecordBytes, st.Discards
 	l.keep(l.p.save(l.file))
 }
 

@@ -15,13 +15,14 @@ type progress struct {
 	Mounted     uint64 // 1 when the store served
 	Checkpoints uint64
 	RecordBytes uint64 // of the journal
+	Discards    uint64
 }
 
-const progressBytes = 6 * 8
+const progressBytes = 7 * 8
 
 func (p *progress) save(file *os.File) error {
 	var b [progressBytes]byte
-	for i, v := range []uint64{p.Begun, p.Committed, p.Replayed, p.Mounted, p.Checkpoints, p.RecordBytes} {
+	for i, v := range []uint64{p.Begun, p.Committed, p.Replayed, p.Mounted, p.Checkpoints, p.RecordBytes, p.Discards} {
 		binary.LittleEndian.PutUint64(b[8*i:], v)
 	}
 	if _, err := file.WriteAt(b[:], 0); err != nil {
@@ -38,7 +39,7 @@ func readProgress(path string) (p progress, err error) {
 	if len(b) != progressBytes {
 		return p, fmt.Errorf("%s has %d bytes, want %d", path, len(b), progressBytes)
 	}
-	for i, v := range []*uint64{&p.Begun, &p.Committed, &p.Replayed, &p.Mounted, &p.Checkpoints, &p.RecordBytes} {
+	for i, v := range []*uint64{&p.Begun, &p.Committed, &p.Replayed, &p.Mounted, &p.Checkpoints, &p.RecordBytes, &p.Discards} {
 		*v = binary.LittleEndian.Uint64(b[8*i:])
 	}
 	return p, nil

@@ -27,6 +27,7 @@ type result struct {
 	transactions, dropped    uint64
 	records                  uint64 // replayed
 	checkpoints, recordBytes uint64
+	discards                 uint64
 	blocksChecked            uint64
 }
 
@@ -227,6 +228,7 @@ func (c *campaign) note(counts powercut.Counts) {
 	s.records += c.p.Replayed
 	s.checkpoints += c.p.Checkpoints
 	s.recordBytes += c.p.RecordBytes
+	s.discards += c.p.Discards
 }
 
 // check looks at what a cut has left, read-only: nothing to find, everything there that was reported as committed, and
@@ -277,8 +279,8 @@ func (s *result) print(out io.Writer) {
 		s.cuts, s.inFlush, s.inMount, s.killed, s.failed)
 	fmt.Fprintf(out, "cutloop: %d writes were not flushed: %d kept, %d lost, %d torn; %d transactions survived, %d uncommitted ones were dropped\n",
 		s.held, s.kept, s.lost, s.torn, s.transactions, s.dropped)
-	fmt.Fprintf(out, "cutloop: %d records replayed, %d checkpoints, the journal written %d times over; %d blocks verified\n",
-		s.records, s.checkpoints, s.recordBytes/journalBytes, s.blocksChecked)
+	fmt.Fprintf(out, "cutloop: %d records replayed, %d checkpoints, %d discards, the journal written %d times over; %d blocks verified\n",
+		s.records, s.checkpoints, s.discards, s.recordBytes/journalBytes, s.blocksChecked)
 }
 
 // enough refuses rounds that have proved nothing. A few of them need not meet everything.
@@ -290,7 +292,7 @@ func (s *result) enough() error {
 	if s.cuts < few {
 		return nil
 	}
-	if s.lost == 0 || s.torn == 0 || s.kept == 0 || s.inMount == 0 || s.records == 0 || s.checkpoints == 0 {
+	if s.lost == 0 || s.torn == 0 || s.kept == 0 || s.inMount == 0 || s.records == 0 || s.checkpoints == 0 || s.discards == 0 {
 		return errors.New("the cuts met too little to prove anything")
 	}
 	return nil

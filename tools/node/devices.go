@@ -17,6 +17,9 @@ import (
 type disk struct {
 	path string
 	dev  *device.Device
+
+	discard bool // its stores tell it what is free
+
 	*format.Label
 }
 
@@ -56,14 +59,18 @@ func sameDevice(a, b os.FileInfo) bool {
 	return ok && ok2 && a.Mode()&b.Mode()&os.ModeDevice != 0 && (a.Mode()^b.Mode())&os.ModeCharDevice == 0 && x.Rdev == y.Rdev
 }
 
-// openDisks opens every device and reads its label. What was opened is given back with an error too.
-func openDisks(paths []string) (list []*disk, err error) {
+// openDisks opens every device, decides whether it is told what is free, and reads its label. What was opened is given back with an error too.
+func openDisks(paths []string, discard string) (list []*disk, err error) {
 	for _, path := range paths {
-		dev, err := openDevice(path, false)
+		dev, err := open(path, device.Options{Own: ours, Discard: discard == DiscardOn})
 		if err != nil {
 			return list, err
 		}
-		list = append(list, &disk{path: path, dev: dev})
+		d := &disk{path: path, dev: dev}
+		list = append(list, d)
+		if d.discard, err = discards(discard, dev); err != nil {
+			return list, err
+		}
 	}
 	if err := on(labelArena, func(f *engine.Fiber) error {
 		for _, d := range list {

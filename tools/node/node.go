@@ -37,6 +37,7 @@ type Config struct {
 	TCP        string // loopback only, until peers are authenticated
 	Transport  string // "ring" or "gnet"
 	Pin        bool
+	Discard    string      // DiscardAuto, DiscardOn or DiscardOff; decides Storage.Discard of each device
 	ArenaBytes config.Size // beside what the limits of the store need
 	Storage    storage.Options
 	Meta       meta.Options
@@ -78,7 +79,7 @@ func Start(cfg Config) (n *Node, err error) {
 	if n.socket, err = control.ClaimSocket(cfg.Socket); err != nil {
 		return n, err
 	}
-	if n.disks, err = openDisks(cfg.Devices); err != nil {
+	if n.disks, err = openDisks(cfg.Devices, cfg.Discard); err != nil {
 		return n, err
 	}
 	if err := n.startShards(); err != nil {
@@ -168,6 +169,7 @@ func (n *Node) Status() control.Status {
 		Role: "node", Version: version.Number, PID: os.Getpid(), State: control.Serving, Since: n.since,
 		About: map[string]string{
 			"device": strings.Join(n.cfg.Devices, ", "), "socket": absolute(n.cfg.Socket), "tcp": n.server.TCP(), "wire_transport": n.cfg.Transport, "ring": n.report.String(),
+			"discard": n.howDiscarded(),
 		},
 	}
 	s.Parts, s.State = n.shardStatus()

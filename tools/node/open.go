@@ -19,7 +19,11 @@ func ours(head []byte) bool { return bytes.HasPrefix(head, []byte(labelMagic)) }
 
 // openDevice opens what mkfs made, and says what is wrong with anything else.
 func openDevice(path string, readOnly bool) (*device.Device, error) {
-	d, err := device.Open(path, device.Options{ReadOnly: readOnly, Own: ours})
+	return open(path, device.Options{ReadOnly: readOnly, Own: ours})
+}
+
+func open(path string, o device.Options) (*device.Device, error) {
+	d, err := device.Open(path, o)
 	if err != nil {
 		return nil, explainDevice(path, err)
 	}

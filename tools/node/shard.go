@@ -34,6 +34,7 @@ type shard struct {
 	meta    *meta.Shard
 	port    *netio.Port
 	failed  string // why the store is read-only; empty: it is not
+	discard string // how the device is told what is free; immutable once booted
 }
 
 // The shard's memory holds the store's caches and deltas, what is being written, and what connections may have in flight.
@@ -93,6 +94,7 @@ func (s *shard) boot(f *engine.Fiber) (err error) {
 	}
 	var report *storage.MountReport
 	opt := s.cfg.Storage
+	opt.Discard = s.disk.discard
 	opt.Progress = func(p storage.MountProgress) {
 		s.log.Info("mounting the store", "doing", p.Doing, "done", p.Done, "of", p.Total)
 	}
@@ -104,6 +106,7 @@ func (s *shard) boot(f *engine.Fiber) (err error) {
 		s.failed = err.Error()
 		s.log.Error("READ-ONLY from now on: a write or flush of the device failed, and what was not committed before is not promised", "error", err)
 	})
+	s.discard = s.watchDiscards()
 	s.meta = meta.NewShard(s.store, s.cfg.Meta)
 	if err := s.meta.Start(f); err != nil {
 		return explainStore(s.disk.path, err)
@@ -213,4 +216,5 @@ func (s *shard) storeNumbers(v map[string]float64) {
 	v["delta_used_bytes"], v["delta_bytes"] = float64(st.DeltaBytes), float64(st.DeltaBytesMax)
 	v["limbo_bytes"], v["free_bytes"], v["size_bytes"] = float64(st.LimboBlocks*format.BlockBytes), float64(st.FreeBlocks*format.BlockBytes), float64(st.Blocks*format.BlockBytes)
 	v["snapshots"] = float64(st.Snapshots)
+	discardNumbers(v, &st)
 }

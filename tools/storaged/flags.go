@@ -27,7 +27,7 @@ type settings struct {
 	devices                                              []string
 	configFile, socket, socketMode, control, tcp         string
 	mountDir, metrics, log, logLevel, logFormat, pidFile string
-	wire, fuse                                           config.Choice
+	wire, fuse, discard                                  config.Choice
 	delta, cache, arena, replay                          config.Size
 	connections, leaseSeconds, columns, queueDepth       int
 	mountShard                                           int
@@ -37,7 +37,8 @@ type settings struct {
 func newSettings() *settings {
 	return &settings{
 		wire: config.Choice{Value: "ring", Of: []string{"ring", "gnet"}}, fuse: config.Choice{Value: "auto", Of: []string{"auto", "uring", "dev"}},
-		delta: 256 << 20, cache: 64 << 20, replay: 16 << 20,
+		discard: config.Choice{Value: node.DiscardAuto, Of: []string{node.DiscardAuto, node.DiscardOn, node.DiscardOff}},
+		delta:   256 << 20, cache: 64 << 20, replay: 16 << 20,
 	}
 }
 
@@ -54,6 +55,7 @@ func (s *settings) register(f *pflag.FlagSet) {
 	f.Var(&s.fuse, "fuse-transport", "of that mount")
 	f.IntVar(&s.columns, "mount-columns", 0, "threads of that mount (default: one for each CPU)")
 	f.IntVar(&s.queueDepth, "mount-queue-depth", 0, "requests of one FUSE queue at a time (default 32)")
+	f.Var(&s.discard, "discard", "tell the devices what is free: auto = block devices that can, on = image files too")
 	f.BoolVar(&s.pin, "pin", true, "pin each column to a CPU: shard i to the i-th, modulo their number")
 	f.Var(&s.delta, "delta-bytes", "changes that a shard keeps in memory until a checkpoint")
 	f.Var(&s.cache, "cache-bytes", "tree nodes that a shard keeps in memory")
@@ -150,6 +152,7 @@ func (s *settings) node(log *slog.Logger) (node.Config, error) {
 	}
 	cfg := node.Config{
 		Devices: s.devices, Socket: s.socket, SocketMode: os.FileMode(mode), TCP: s.tcp, Transport: s.wire.Value, Pin: s.pin, ArenaBytes: s.arena, Log: log,
+		Discard: s.discard.Value,
 		Storage: storage.Options{CacheBytes: int(s.cache), DeltaBytesMax: int(s.delta)},
 		Meta:    meta.Options{LeaseNs: int64(s.leaseSeconds) * 1e9, ReplayBytes: int(s.replay)},
 		Wire:    netio.Limits{ConnsMax: s.connections},
