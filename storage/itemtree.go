@@ -9,6 +9,7 @@ import (
 const (
 	itemsMax   = 63 // of a node
 	chunkNodes = 16 // of 2.8 KiB each
+	chunkBytes = chunkNodes * (16 + itemsMax*40 + (itemsMax+1)*4)
 	noNode     = ^uint32(0)
 )
 
@@ -25,7 +26,7 @@ type itemNode struct {
 type nodeChunk [chunkNodes]itemNode
 
 // nodePool keeps the nodes of layers that are gone for those that come: a store that is written to has two deltas' worth of them, and makes
-// no garbage.
+// no garbage. It never has more than they had at once, and their limit counts them (layer.bytes).
 type nodePool struct{ free []*nodeChunk }
 
 func (p *nodePool) take() *nodeChunk {
@@ -36,6 +37,8 @@ func (p *nodePool) take() *nodeChunk {
 	}
 	return &nodeChunk{}
 }
+
+func (p *nodePool) bytes() int { return len(p.free) * chunkBytes }
 
 // nodes is the nodes of a layer's trees and its clones'. It dies with the last of them.
 type nodes struct {

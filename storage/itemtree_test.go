@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"maps"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"testing"
 
@@ -178,5 +179,15 @@ func (x *treeModel) check(seed uint64) {
 				x.t.Fatalf("seed %d: item %d from %d on is wrong", seed, i, k)
 			}
 		}
+	}
+}
+
+// The gauge of the pool counts what a chunk takes.
+func TestChunkBytes(t *testing.T) {
+	if got := reflect.TypeFor[nodeChunk]().Size(); got != chunkBytes {
+		t.Errorf("a chunk has %d bytes, the gauge counts %d", got, chunkBytes)
+	}
+	if got := reflect.TypeFor[Extent]().Size(); got != extentBytes {
+		t.Errorf("an extent has %d bytes, the gauge counts %d", got, extentBytes)
 	}
 }

@@ -41,6 +41,8 @@ type Stats struct {
 	LimboBlocks    uint64
 	FreeBlocks     uint64
 	Blocks         uint64
+	FreeMapBytes   int // heap: a bit for each block
+	PooledBytes    int // heap: what former deltas and limbo have left for those to come
 	Checkpointing  bool
 	ReadOnly       bool
 	Tree           btree.Stats
@@ -53,6 +55,10 @@ func (s *Store) Stats() Stats {
 		JournalUsed: s.ring.Used(), JournalBlocks: s.ring.Blocks(), DeltaBytes: s.deltaBytes(), DeltaBytesMax: s.opt.DeltaBytesMax,
 		DirtyBlocks: s.active.dirtyLive, LimboBlocks: s.limbo.blocks, FreeBlocks: s.alloc.FreeBlocks(), Blocks: s.super.Blocks,
 		Checkpointing: s.check.running, ReadOnly: s.failed != nil || s.opt.ReadOnly, Tree: s.tree.Stats(),
+	}
+	st.PooledBytes = s.nodes.bytes() + s.limbo.pool.bytes()
+	if s.check.free != nil { // it is mounted to be written
+		st.FreeMapBytes = s.check.free.Bytes()
 	}
 	if s.frozen != nil {
 		st.DirtyBlocks += s.frozen.dirtyLive

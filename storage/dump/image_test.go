@@ -191,7 +191,7 @@ func (m *image) epoch4(first []format.Entry, old format.ChildPtr) {
 }
 
 func (m *image) spaceMap(region int, epoch uint64, free *alloc.Allocator) format.SpaceMapHeader {
-	e := alloc.NewMapEncoder(free.Snapshot(), format.SpaceMapHeader{Store: storeID, Epoch: epoch, Self: m.layout.SpaceMap[region].Start})
+	e := alloc.NewMapEncoder(free.FreeMap(), format.SpaceMapHeader{Store: storeID, Epoch: epoch, Self: m.layout.SpaceMap[region].Start})
 	for !e.Step(100) {
 	}
 	m.write(m.layout.SpaceMap[region].Start, e.Bytes())
