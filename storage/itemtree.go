@@ -168,14 +168,23 @@ func (t *itemTree) get(key []byte) (item, bool) {
 	return item{}, false
 }
 
+// likeness is what an item's key and a key that was looked for have in common.
+type likeness uint8
+
+const (
+	unlike  likeness = iota // nobody knows
+	sibling                 // all but the tail, and the length
+	same                    // everything
+)
+
 // floor is the last item at key or before it, strictly before it on demand.
-func (t *itemTree) floor(key []byte, strict bool) (it item, ok bool) {
+func (t *itemTree) floor(key []byte, strict bool) (it item, ok bool, like likeness) {
 	p := probeOf(key)
 	for at := t.root; at != noNode; {
 		n := t.m.nodes.at(at)
 		i, equal := t.find(n, &p)
 		if equal && !strict {
-			return n.items[i], true
+			return n.items[i], true, same
 		}
 		if i > 0 {
 			it, ok = n.items[i-1], true // but what is below stands between this one and key
@@ -185,7 +194,10 @@ func (t *itemTree) floor(key []byte, strict bool) (it item, ok bool) {
 		}
 		at = n.kids[i]
 	}
-	return it, ok
+	if ok && it.family == p.family && p.family != 0 {
+		like = sibling
+	}
+	return it, ok, like
 }
 
 // from appends the items at or behind key, strictly behind it on demand, until out is full; nil: all items.
