@@ -81,12 +81,41 @@ func (x *treeModel) put(k uint32) {
 		x.t.Fatal(err)
 	}
 	copy(mem, key)
+	x.lookAround(k)
 	it := item{key: ref, klen: uint16(len(key)), vlen: x.rng.Uint32()}
 	old, had := x.tree.put(key, it)
 	if was, ok := x.want[k]; ok != had || had && old.vlen != was {
 		x.t.Fatalf("put of %d replaced %v %v, want %v %v", k, old.vlen, had, was, ok)
 	}
 	x.want[k] = it.vlen
+}
+
+// lookAround has a finger point at the place of a key, or at one beside it, and sometimes changes the tree before the finger is used.
+func (x *treeModel) lookAround(k uint32) {
+	switch x.rng.IntN(6) {
+	case 0:
+		x.tree.get(treeKey(k))
+	case 1:
+		x.tree.floor(treeKey(k), false)
+	case 2:
+		x.tree.floor(treeKey(k), true)
+	case 3:
+		x.tree.get(treeKey(k))
+		x.tree.floor(treeKey(k+1), false)
+	default:
+		return
+	}
+	for range x.rng.IntN(3) {
+		near := min(k+x.rng.Uint32N(5), treeKeys-1)
+		if near -= min(near, x.rng.Uint32N(3)); near == k {
+			continue
+		}
+		if x.rng.IntN(2) == 0 {
+			x.put(near)
+		} else {
+			x.remove(near)
+		}
+	}
 }
 
 func (x *treeModel) remove(k uint32) {
