@@ -1,6 +1,8 @@
 package storage
 
 import (
+	"fmt"
+
 	"basalt/engine"
 	"basalt/storage/alloc"
 	"basalt/storage/btree"
@@ -34,14 +36,18 @@ type checkpoint struct {
 	stop       bool            // Unmount: no more of them
 	done       bool            // the fiber has ended
 
+	// free is what the durable superblock calls free; from the freeze on, on its way to what the next one will. What has come out of limbo
+	// since was free in it already: nobody who mounts has readers of an older state.
+	free *alloc.FreeMap
+
 	// Of the freeze.
 	last       uint64 // S
 	super      format.Superblock
-	end        uint64         // position in the ring behind the record of S
-	released   []extentList   // limbo that older superblocks had released
-	free       *alloc.FreeSet // what the superblock will call free
-	tookBlocks uint64         // by the fold so far
+	end        uint64     // position in the ring behind the record of S
+	taken      extentList // by the groups between the boundary before and S
+	tookBlocks uint64     // by the fold so far
 
+	sort    extentSort
 	share   turnShare
 	dueNs   int64 // when the fold may write again
 	awaited int   // how many wait for a checkpoint and nothing else
@@ -177,11 +183,11 @@ func (s *Store) freeze(t *engine.Turn) {
 	}
 	c.super.WallNs = t.Wall()
 	s.frozen, s.active = s.active, newLayer(s.arena, s.opt.SlabChunkBytes, &s.nodes)
-	c.free = s.alloc.Snapshot()
-	if held := s.discards.held; held.Len > 0 { // free for whoever mounts: who has the device then, has it after the discard
-		c.free.Free(held)
+	c.taken, s.taken = s.taken, extentList{}
+	all := s.alloc.FreeBlocks() + uint64(s.discards.held.Len) + s.limbo.heldBlocks() + c.taken.blocks
+	if all != c.free.FreeBlocks() {
+		panicAccounts(all, c.free.FreeBlocks())
 	}
-	c.released = s.limbo.released(c.released[:0])
 	s.limbo.freeze()
 	c.tookBlocks, c.folded = 0, 0
 	c.frozen.WakeAll(t)
@@ -191,8 +197,12 @@ func (s *Store) freeze(t *engine.Turn) {
 func (s *Store) fold(f *engine.Fiber) (btree.Root, error) {
 	c := &s.check
 	c.share.begin(f.Turn())
-	for i := range c.released { // free for whoever mounts: the readers that hold them die with us
-		s.freeInMap(f, c.released[i])
+	for e, ok := c.taken.next(&s.limbo.pool); ok; e, ok = c.taken.next(&s.limbo.pool) {
+		if !c.free.Claim(e) {
+			panic("storage: a group took blocks that are not free in the map: " + e.String())
+		}
+		c.seen++
+		s.rest(f, 1)
 	}
 	c.stage = stageData
 	env := &foldEnv{s: s, hint: s.hint}
@@ -205,17 +215,36 @@ func (s *Store) fold(f *engine.Fiber) (btree.Root, error) {
 	if err != nil {
 		return root, err
 	}
+	s.sortFrozen(f)
 	s.freeInMap(f, s.limbo.frozen)
 	return root, nil
 }
 
+// panicAccounts: blocks free and held, and what groups have taken, are not what the map had when they began.
+//
+//go:noinline
+func panicAccounts(now, before uint64) {
+	panic(fmt.Sprintf("storage: %d blocks are free, being discarded, held in limbo or taken since the last boundary; the map had %d", now, before))
+}
+
 // freeInMap makes extents free for whoever mounts, step by step.
 func (s *Store) freeInMap(f *engine.Fiber, l extentList) {
-	for e, ok := l.next(); ok; e, ok = l.next() {
+	for e, ok := l.next(nil); ok; e, ok = l.next(nil) {
 		s.check.free.Free(e)
 		s.check.seen++
 		s.rest(f, 1)
 	}
+}
+
+// sortFrozen brings what this checkpoint will release into order, step by step. Nothing is added to it any more.
+func (s *Store) sortFrozen(f *engine.Fiber) {
+	c := &s.check
+	c.sort.begin(s.limbo.frozen, &s.limbo.pool)
+	for n := c.sort.step(); n > 0; n = c.sort.step() {
+		c.seen++
+		s.rest(f, n)
+	}
+	s.limbo.frozen = c.sort.take()
 }
 
 // rest counts n steps of the checkpoint, and lets the others run when it has had its share of the turn.
@@ -264,7 +293,6 @@ func (s *Store) thaw(f *engine.Fiber) {
 	s.super = c.super
 	s.limbo.release(s.super.Epoch)
 	s.ring.Release(c.end)
-	c.free = nil
 	frozen := s.frozen
 	s.frozen = nil
 	s.releaseLayer(t, frozen)

@@ -64,6 +64,7 @@ func (s *Store) seal(t *engine.Turn) {
 	s.spareRec, s.spareMem = g.cut(s.spareRec, s.spareMem)
 	for i := range g.table.runs {
 		s.giveBack(&g.table.runs[i])
+		s.noteTaken(&g.table.runs[i])
 	}
 	next := s.spare[len(s.spare)-1]
 	s.spare = s.spare[:len(s.spare)-1]
@@ -106,20 +107,27 @@ func (s *Store) giveBack(r *run) {
 	r.ext.Len = r.used
 }
 
+// noteTaken has the next checkpoint know what a sealed group took.
+func (s *Store) noteTaken(r *run) {
+	for i := BlockCount(0); i < r.used; i++ {
+		n := r.liveFrom(i)
+		if n > i {
+			s.taken.add(Extent{Start: r.ext.Start + BlockNo(i), Len: n - i}, &s.limbo.pool)
+		}
+		i = n // superseded
+	}
+}
+
 // send writes a sealed group: a few large writes of whole blocks, and the record.
 func (s *Store) send(t *engine.Turn, g *group, record []byte) {
 	g.pending = 1 // not done before all are submitted
 	for i := range g.table.runs {
 		r := &g.table.runs[i]
 		for b := BlockCount(0); b < r.used; b++ {
-			if r.isDead(b) {
-				continue
+			n := r.liveFrom(b)
+			if n > b {
+				s.write(t, g, r.mem[int(b)*format.BlockBytes:int(n)*format.BlockBytes], offsetOf(r.ext.Start+BlockNo(b)))
 			}
-			n := b + 1
-			for n < r.used && !r.isDead(n) {
-				n++
-			}
-			s.write(t, g, r.mem[int(b)*format.BlockBytes:int(n)*format.BlockBytes], offsetOf(r.ext.Start+BlockNo(b)))
 			b = n
 		}
 	}

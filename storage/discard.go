@@ -297,7 +297,7 @@ func (s *Store) waitForDiscard(f *engine.Fiber) bool {
 // discardEarly is the planted bug: what the superblock that is being made will release is discarded before it is durable.
 func (s *Store) discardEarly(f *engine.Fiber) {
 	l := s.limbo.frozen
-	for e, ok := l.next(); ok && s.discards.running; e, ok = l.next() {
+	for e, ok := l.next(nil); ok && s.discards.running; e, ok = l.next(nil) {
 		_ = s.dev.Discard(f, e.Offset(), e.Bytes())
 	}
 }

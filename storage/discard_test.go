@@ -53,8 +53,12 @@ func (d *discarding) begun() {
 	if have, need := s.alloc.Pieces()*uint64(s.pool), s.foldNeed()+s.deleteReserve(); have < need {
 		d.bad = append(d.bad, fmt.Sprintf("%v is discarded, %d blocks are left and the next fold may need %d", e, have, need))
 	}
-	for _, l := range append(s.limbo.released(nil), s.limbo.fresh, s.limbo.frozen) {
-		for x, ok := l.next(); ok; x, ok = l.next() {
+	lists := []extentList{s.limbo.fresh, s.limbo.frozen}
+	for i := range s.limbo.held {
+		lists = append(lists, s.limbo.held[i].extents)
+	}
+	for _, l := range lists {
+		for x, ok := l.next(nil); ok; x, ok = l.next(nil) {
 			if x.Overlaps(e) {
 				d.bad = append(d.bad, fmt.Sprintf("%v is discarded, and %v is in limbo", e, x))
 			}

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"bytes"
+	"encoding/binary"
 
 	"basalt/storage/btree"
 )
@@ -20,8 +21,8 @@ func (c *viewCursor) floor(v view, lo, key []byte) btree.Miss {
 		if b.ok = false; l == nil {
 			continue
 		}
-		b.it, b.ok = l.floor(key, false)
-		if met || !b.ok || !bytes.Equal(l.keyOf(&b.it), key) {
+		b.it, b.ok, b.like = l.floor(key, false)
+		if met || b.like != same {
 			continue
 		}
 		if met = true; c.covered(key, i) == nil && c.shows(i, &b.it) {
@@ -31,13 +32,14 @@ func (c *viewCursor) floor(v view, lo, key []byte) btree.Miss {
 	if m := c.tree.SeekLast(key); !m.None() {
 		return m
 	}
-	return c.settleBack(lo)
+	return c.settleBack(lo, key)
 }
 
 // below is where a layer stands in floor.
 type below struct {
-	it item
-	ok bool
+	it   item
+	ok   bool
+	like likeness // to the key that was looked for
 }
 
 // shows makes an item of layer i the cursor's entry, if readers of this layer see it.
@@ -53,9 +55,9 @@ func (c *viewCursor) shows(i int, it *item) bool {
 }
 
 // settleBack moves back to the last key that is visible: the topmost source that has a word about a key decides.
-func (c *viewCursor) settleBack(lo []byte) btree.Miss {
+func (c *viewCursor) settleBack(lo, sought []byte) btree.Miss {
 	for {
-		key, from := c.greatest()
+		key, from := c.greatest(sought)
 		if key == nil || bytes.Compare(key, lo) < 0 {
 			return btree.Miss{}
 		}
@@ -82,8 +84,35 @@ func (c *viewCursor) settleBack(lo []byte) btree.Miss {
 	}
 }
 
-// greatest is the greatest key that any source stands on, and the topmost source that does.
-func (c *viewCursor) greatest() (key []byte, from int) {
+// greatest is the greatest key that any source stands on, and the topmost source that does. Where all of them are siblings of the key that was
+// sought, as the extents of an object are, their tails decide, and only the greatest key itself is looked at.
+func (c *viewCursor) greatest(sought []byte) (key []byte, from int) {
+	tail, from := uint64(0), -1
+	for i := range c.below {
+		if b := &c.below[i]; b.ok && b.like == unlike {
+			return c.greatestKey()
+		} else if b.ok && (from < 0 || b.it.tail > tail) {
+			tail, from = b.it.tail, i
+		}
+	}
+	if c.tree.Valid() {
+		k := c.tree.Key()
+		n := len(k) - tailBytes
+		if n < 0 || len(k) != len(sought) || !bytes.Equal(k[:n], sought[:n]) {
+			return c.greatestKey()
+		}
+		if t := binary.BigEndian.Uint64(k[n:]); from < 0 || t > tail {
+			return k, len(c.layers)
+		}
+	}
+	if from < 0 {
+		return nil, from
+	}
+	return c.layer(from).keyOf(&c.below[from].it), from
+}
+
+// greatestKey is greatest for keys of any kind.
+func (c *viewCursor) greatestKey() (key []byte, from int) {
 	for i := range c.below {
 		if b := &c.below[i]; b.ok {
 			if k := c.layer(i).keyOf(&b.it); key == nil || bytes.Compare(k, key) > 0 {
@@ -103,7 +132,8 @@ func (c *viewCursor) greatest() (key []byte, from int) {
 func (c *viewCursor) back(i int, bound []byte) btree.Miss {
 	if i < len(c.layers) {
 		if b := &c.below[i]; b.ok && bytes.Compare(c.layer(i).keyOf(&b.it), bound) >= 0 {
-			b.it, b.ok = c.layer(i).floor(bound, true)
+			b.it, b.ok, _ = c.layer(i).floor(bound, true)
+			b.like = unlike // to the key that was sought first
 		}
 		return btree.Miss{}
 	}

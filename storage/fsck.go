@@ -133,17 +133,17 @@ func (c *checker) run(f *engine.Fiber) error {
 		return err
 	}
 	for fresh := c.s.limbo.fresh; !fresh.empty(); {
-		e, _ := fresh.next()
+		e, _ := fresh.next(nil)
 		c.use(e, "limbo")
 		c.rep.LimboBlocks += uint64(e.Len)
 	}
 	c.hiddenItems()
-	c.s.alloc.Snapshot().Ascend(func(e Extent) bool {
+	c.s.alloc.Ascend(func(e Extent) bool {
 		c.use(e, "the space map")
 		c.rep.FreeBlocks += uint64(e.Len)
 		return true
 	})
-	c.left.Snapshot().Ascend(func(e Extent) bool {
+	c.left.Ascend(func(e Extent) bool {
 		c.rep.find(e, nil, "nothing names these blocks and they are not free")
 		return true
 	})

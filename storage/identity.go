@@ -218,7 +218,7 @@ func (m *maker) spaceMap(sb *format.Superblock, data []Extent) error {
 	}
 	sb.FreeBlocks = a.FreeBlocks()
 	place := sb.SpaceMap[0]
-	enc := alloc.NewMapEncoder(a.Snapshot(), format.SpaceMapHeader{
+	enc := alloc.NewMapEncoder(a.FreeMap(), format.SpaceMapHeader{
 		Store: sb.Store, Epoch: sb.Epoch, Self: place.Start, Slice: uint32(sb.Slice), Blocks: sb.Blocks,
 	})
 	for !enc.Step(mapStep) {

@@ -9,6 +9,7 @@ import (
 const (
 	itemsMax   = 63 // of a node
 	chunkNodes = 16 // of 2.8 KiB each
+	chunkBytes = chunkNodes * (16 + itemsMax*40 + (itemsMax+1)*4)
 	noNode     = ^uint32(0)
 )
 
@@ -17,6 +18,7 @@ const (
 type itemNode struct {
 	gen   uint32 // of the only tree that may change it
 	n     int32
+	ver   uint32 // counts what came into the node and went: as long as it stays, every item stands where it stood
 	leaf  bool
 	items [itemsMax]item
 	kids  [itemsMax + 1]uint32 // of an inner node: kids[i] is before items[i]
@@ -25,7 +27,7 @@ type itemNode struct {
 type nodeChunk [chunkNodes]itemNode
 
 // nodePool keeps the nodes of layers that are gone for those that come: a store that is written to has two deltas' worth of them, and makes
-// no garbage.
+// no garbage. It never has more than they had at once, and their limit counts them (layer.bytes).
 type nodePool struct{ free []*nodeChunk }
 
 func (p *nodePool) take() *nodeChunk {
@@ -36,6 +38,8 @@ func (p *nodePool) take() *nodeChunk {
 	}
 	return &nodeChunk{}
 }
+
+func (p *nodePool) bytes() int { return len(p.free) * chunkBytes }
 
 // nodes is the nodes of a layer's trees and its clones'. It dies with the last of them.
 type nodes struct {
@@ -61,6 +65,7 @@ func (s *nodes) add(gen uint32, leaf bool) (uint32, *itemNode) {
 	}
 	n := s.at(i)
 	n.gen, n.n, n.leaf = gen, 0, leaf
+	n.ver++
 	return i, n
 }
 
@@ -75,6 +80,32 @@ type itemTree struct {
 	root uint32
 	gen  uint32
 	n    int
+
+	got  finger // of the last get
+	near finger // of the last floor
+}
+
+// finger is where a lookup ended. Who changes a key has looked it up before, as a rule: the change need not go down the tree again.
+type finger struct {
+	key   [fingerMax]byte
+	klen  int // 0: it points nowhere
+	p     probe
+	at    uint32
+	ver   uint32
+	i     int32
+	equal bool
+}
+
+const fingerMax = 64 // keys that are longer are not worth it
+
+// point notes where the lookup of p ended.
+func (g *finger) point(p *probe, at uint32, n *itemNode, i int, equal bool) {
+	if g.klen = 0; len(p.key) > fingerMax {
+		return
+	}
+	g.klen = copy(g.key[:], p.key)
+	g.p, g.at, g.ver, g.i, g.equal = *p, at, n.ver, int32(i), equal
+	g.p.key = nil // lent
 }
 
 func newItemTree(m *memory) itemTree { return itemTree{m: m, root: noNode, gen: m.nodes.nextGen()} }
@@ -93,6 +124,8 @@ func (s *nodes) nextFamily() uint32 {
 // clone is the tree as it is now, in O(1).
 func (t *itemTree) clone() itemTree {
 	c := *t
+	c.near.klen, c.got.klen = 0, 0
+	t.near.klen, t.got.klen = 0, 0
 	t.gen, c.gen = t.m.nodes.nextGen(), t.m.nodes.nextGen() // neither may change what both have
 	return c
 }
@@ -154,10 +187,11 @@ func (t *itemTree) get(key []byte) (item, bool) {
 	for at := t.root; at != noNode; {
 		n := t.m.nodes.at(at)
 		i, equal := t.find(n, &p)
-		if equal {
-			return n.items[i], true
-		}
-		if n.leaf {
+		if equal || n.leaf {
+			t.got.point(&p, at, n, i, equal)
+			if equal {
+				return n.items[i], true
+			}
 			break
 		}
 		at = n.kids[i]
@@ -165,24 +199,40 @@ func (t *itemTree) get(key []byte) (item, bool) {
 	return item{}, false
 }
 
+// likeness is what an item's key and a key that was looked for have in common.
+type likeness uint8
+
+const (
+	unlike  likeness = iota // nobody knows
+	sibling                 // all but the tail, and the length
+	same                    // everything
+)
+
 // floor is the last item at key or before it, strictly before it on demand.
-func (t *itemTree) floor(key []byte, strict bool) (it item, ok bool) {
+func (t *itemTree) floor(key []byte, strict bool) (it item, ok bool, like likeness) {
 	p := probeOf(key)
 	for at := t.root; at != noNode; {
 		n := t.m.nodes.at(at)
 		i, equal := t.find(n, &p)
 		if equal && !strict {
-			return n.items[i], true
+			t.near.point(&p, at, n, i, true)
+			return n.items[i], true, same
 		}
 		if i > 0 {
 			it, ok = n.items[i-1], true // but what is below stands between this one and key
 		}
 		if n.leaf {
+			if !strict { // the key itself may stand further up
+				t.near.point(&p, at, n, i, false)
+			}
 			break
 		}
 		at = n.kids[i]
 	}
-	return it, ok
+	if ok && it.family == p.family && p.family != 0 {
+		like = sibling
+	}
+	return it, ok, like
 }
 
 // from appends the items at or behind key, strictly behind it on demand, until out is full; nil: all items.
@@ -252,6 +302,11 @@ func (t *itemTree) drop(at uint32) {
 
 // put sets the item of a key and returns the one that it replaced.
 func (t *itemTree) put(key []byte, it item) (old item, had bool) {
+	for _, g := range [...]*finger{&t.near, &t.got} {
+		if old, had, done := t.putAt(g, key, it); done {
+			return old, had
+		}
+	}
 	p := probeOf(key)
 	if t.root == noNode {
 		t.root, _ = t.m.nodes.add(t.gen, true)
@@ -271,11 +326,8 @@ func (t *itemTree) put(key []byte, it item) (old item, had bool) {
 			return old, true
 		}
 		if n.leaf {
-			if it.family, it.tail = p.family, p.tail; it.family == 0 && len(key) >= tailBytes {
-				it.family = t.m.nodes.nextFamily()
-			}
+			t.fresh(&p, key, &it)
 			n.insert(i, it)
-			t.n++
 			return old, false
 		}
 		kid := t.own(&n.kids[i])
@@ -287,10 +339,38 @@ func (t *itemTree) put(key []byte, it item) (old item, had bool) {
 	}
 }
 
+// putAt is put where a finger points, if that is where the key belongs, and there is room.
+func (t *itemTree) putAt(g *finger, key []byte, it item) (old item, had, done bool) {
+	if g.klen == 0 || !bytes.Equal(g.key[:g.klen], key) {
+		return old, false, false
+	}
+	n := t.m.nodes.at(g.at)
+	if n.ver != g.ver || n.gen != t.gen || !g.equal && n.n == itemsMax {
+		return old, false, false
+	}
+	if g.equal {
+		it.family, it.tail = n.items[g.i].family, g.p.tail
+		old, n.items[g.i] = n.items[g.i], it
+		return old, true, true
+	}
+	t.fresh(&g.p, key, &it)
+	n.insert(int(g.i), it)
+	return old, false, true
+}
+
+// fresh completes an item whose key is new to the tree, and counts it.
+func (t *itemTree) fresh(p *probe, key []byte, it *item) {
+	if it.family, it.tail = p.family, p.tail; it.family == 0 && len(key) >= tailBytes {
+		it.family = t.m.nodes.nextFamily()
+	}
+	t.n++
+}
+
 func (n *itemNode) insert(i int, it item) {
 	copy(n.items[i+1:n.n+1], n.items[i:n.n])
 	n.items[i] = it
 	n.n++
+	n.ver++
 }
 
 // split divides the full child i of n, both of which t may change.
@@ -304,6 +384,7 @@ func (t *itemTree) split(n *itemNode, i int) {
 		copy(right.kids[:right.n+1], left.kids[mid+1:])
 	}
 	left.n = mid
+	left.ver++
 	copy(n.kids[i+2:n.n+2], n.kids[i+1:n.n+1])
 	n.kids[i+1] = at
 	n.insert(i, left.items[mid])
@@ -315,6 +396,7 @@ func (t *itemTree) remove(key []byte) bool {
 	if t.root == noNode {
 		return false
 	}
+	t.near.klen, t.got.klen = 0, 0
 	for n := t.own(&t.root); ; {
 		i, equal := t.find(n, &p)
 		if equal {

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"maps"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"testing"
 
@@ -80,12 +81,41 @@ func (x *treeModel) put(k uint32) {
 		x.t.Fatal(err)
 	}
 	copy(mem, key)
+	x.lookAround(k)
 	it := item{key: ref, klen: uint16(len(key)), vlen: x.rng.Uint32()}
 	old, had := x.tree.put(key, it)
 	if was, ok := x.want[k]; ok != had || had && old.vlen != was {
 		x.t.Fatalf("put of %d replaced %v %v, want %v %v", k, old.vlen, had, was, ok)
 	}
 	x.want[k] = it.vlen
+}
+
+// lookAround has a finger point at the place of a key, or at one beside it, and sometimes changes the tree before the finger is used.
+func (x *treeModel) lookAround(k uint32) {
+	switch x.rng.IntN(6) {
+	case 0:
+		x.tree.get(treeKey(k))
+	case 1:
+		x.tree.floor(treeKey(k), false)
+	case 2:
+		x.tree.floor(treeKey(k), true)
+	case 3:
+		x.tree.get(treeKey(k))
+		x.tree.floor(treeKey(k+1), false)
+	default:
+		return
+	}
+	for range x.rng.IntN(3) {
+		near := min(k+x.rng.Uint32N(5), treeKeys-1)
+		if near -= min(near, x.rng.Uint32N(3)); near == k {
+			continue
+		}
+		if x.rng.IntN(2) == 0 {
+			x.put(near)
+		} else {
+			x.remove(near)
+		}
+	}
 }
 
 func (x *treeModel) remove(k uint32) {
@@ -163,8 +193,8 @@ func (x *treeModel) check(seed uint64) {
 		if there && !strict {
 			last = at
 		}
-		if it, ok := x.tree.floor(treeKey(k), strict); ok != (last >= 0) || ok && !is(it, last) {
-			x.t.Fatalf("seed %d: floor of %d, strict %v: %v, want place %d", seed, k, strict, ok, last)
+		if it, ok, like := x.tree.floor(treeKey(k), strict); ok != (last >= 0) || ok && (!is(it, last) || like != alike(keys[last], k, like)) {
+			x.t.Fatalf("seed %d: floor of %d, strict %v: %v, likeness %d, want place %d", seed, k, strict, ok, like, last)
 		}
 		if there && strict {
 			at++
@@ -178,5 +208,31 @@ func (x *treeModel) check(seed uint64) {
 				x.t.Fatalf("seed %d: item %d from %d on is wrong", seed, i, k)
 			}
 		}
+	}
+}
+
+// alike is what the keys of two numbers have in common. That some are siblings need not be known, where keys of other lengths lie between; then
+// it is what was said.
+func alike(a, b uint32, said likeness) likeness {
+	x, y := treeKey(a), treeKey(b)
+	n := len(x) - tailBytes
+	switch {
+	case a == b:
+		return same
+	case n >= 0 && len(x) == len(y) && bytes.Equal(x[:n], y[:n]):
+		if a/1000%4 > 1 || said != unlike {
+			return sibling
+		}
+	}
+	return unlike
+}
+
+// The gauge of the pool counts what a chunk takes.
+func TestChunkBytes(t *testing.T) {
+	if got := reflect.TypeFor[nodeChunk]().Size(); got != chunkBytes {
+		t.Errorf("a chunk has %d bytes, the gauge counts %d", got, chunkBytes)
+	}
+	if got := reflect.TypeFor[Extent]().Size(); got != extentBytes {
+		t.Errorf("an extent has %d bytes, the gauge counts %d", got, extentBytes)
 	}
 }

@@ -158,7 +158,9 @@ func (l *layer) get(key []byte) (item, bool) {
 func (l *layer) exact(key []byte) (item, bool) { return l.items.get(key) }
 
 // floor finds the last item at or before key, strictly before it on demand, hidden by a tombstone or not.
-func (l *layer) floor(key []byte, strict bool) (item, bool) { return l.items.floor(key, strict) }
+func (l *layer) floor(key []byte, strict bool) (it item, ok bool, like likeness) {
+	return l.items.floor(key, strict)
+}
 
 // put makes key an item. val is copied. It returns the new item and the one it replaced.
 func (l *layer) put(key, val []byte, what uint8, index uint32, settled bool) (now, old item, had bool, err error) {

@@ -11,50 +11,7 @@ type limbo struct {
 	held   []heldBatch
 	pins   []epochPins
 	blocks uint64 // in fresh, frozen and held
-}
-
-// extentList is a list of extents in pieces: no step that makes it longer or shorter takes longer for a long one. next changes nothing that a copy
-// of the list sees, so a copy of one that does not grow any more can be gone through while the list is used up.
-type extentList struct {
-	pieces [][]Extent
-	at     int    // extents of the first piece that are gone
-	blocks uint64 // of those that are left
-}
-
-const extentPieceLen = 512
-
-func (l *extentList) empty() bool { return len(l.pieces) == 0 }
-
-// add appends e, or makes the last extent longer.
-func (l *extentList) add(e Extent) {
-	l.blocks += uint64(e.Len)
-	i := len(l.pieces) - 1
-	if i >= 0 {
-		last := l.pieces[i]
-		if x := &last[len(last)-1]; x.End() == e.Start {
-			x.Len += e.Len
-			return
-		}
-		if len(last) < extentPieceLen {
-			l.pieces[i] = append(last, e)
-			return
-		}
-	}
-	l.pieces = append(l.pieces, append(make([]Extent, 0, extentPieceLen), e))
-}
-
-// next takes the first extent out.
-func (l *extentList) next() (e Extent, ok bool) {
-	if len(l.pieces) == 0 {
-		return e, false
-	}
-	first := l.pieces[0]
-	e = first[l.at]
-	if l.at++; l.at == len(first) {
-		l.pieces, l.at = l.pieces[1:], 0
-	}
-	l.blocks -= uint64(e.Len)
-	return e, true
+	pool   extentPool
 }
 
 // heldBatch is what superblock epoch released. Readers that began under an older one may still hold it.
@@ -70,7 +27,7 @@ type epochPins struct {
 }
 
 func (l *limbo) add(e Extent) {
-	l.fresh.add(e)
+	l.fresh.add(e, &l.pool)
 	l.blocks += uint64(e.Len)
 }
 
@@ -87,7 +44,7 @@ func (l *limbo) freeze() {
 
 // addFrozen notes a block that the fold does not need any more.
 func (l *limbo) addFrozen(e Extent) {
-	l.frozen.add(e)
+	l.frozen.add(e, &l.pool)
 	l.blocks += uint64(e.Len)
 }
 
@@ -99,12 +56,12 @@ func (l *limbo) release(epoch uint64) {
 	l.frozen = extentList{}
 }
 
-// released is what superblocks have released and is not free yet, as it stands now: for each batch the list of its extents.
-func (l *limbo) released(dst []extentList) []extentList {
+// heldBlocks is how many blocks superblocks have released that are not free yet.
+func (l *limbo) heldBlocks() (n uint64) {
 	for i := range l.held {
-		dst = append(dst, l.held[i].extents)
+		n += l.held[i].extents.blocks
 	}
-	return dst
+	return n
 }
 
 // pin holds everything that the superblock of that epoch names.
@@ -161,7 +118,7 @@ func (l *limbo) pop() (Extent, bool) {
 		return Extent{}, false
 	}
 	b := &l.held[0].extents
-	e, _ := b.next()
+	e, _ := b.next(&l.pool)
 	l.blocks -= uint64(e.Len)
 	if b.empty() {
 		l.held = append(l.held[:0], l.held[1:]...)

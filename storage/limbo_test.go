@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"math/rand/v2"
 	"testing"
 
 	"basalt/engine/arena"
@@ -89,5 +90,77 @@ func TestRunTable(t *testing.T) {
 	}
 	if _, _, ok := table.find(62); ok {
 		t.Fatal("a dropped run is still found")
+	}
+}
+
+// A list that is sorted has the same blocks, in order, and those that touch in one extent; no step of it depends on how long the list is.
+func TestExtentSort(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	var pool extentPool
+	var m extentSort
+	for _, n := range []int{0, 1, extentPieceLen - 1, extentPieceLen + 1, 20_000} {
+		var l extentList
+		want := map[BlockNo]bool{}
+		for _, i := range rng.Perm(2 * n)[:n] {
+			e := Extent{Start: BlockNo(1000 + 10*i), Len: BlockCount(1 + rng.IntN(10))}
+			l.add(e, &pool)
+			for b := e.Start; b < e.End(); b++ {
+				want[b] = true
+			}
+		}
+		pieces := len(l.pieces)
+		m.begin(l, &pool)
+		steps := 0
+		for k := m.step(); k > 0; k = m.step() {
+			steps += k
+		}
+		out := m.take()
+		if out.blocks != uint64(len(want)) || steps > pieces*lookSteps+n {
+			t.Fatalf("%d extents: %d blocks in %d steps, want %d blocks", n, out.blocks, steps, len(want))
+		}
+		last := Extent{}
+		for e, ok := out.next(&pool); ok; e, ok = out.next(&pool) {
+			if e.Start <= last.End() && last.Len > 0 {
+				t.Fatalf("%v after %v", e, last)
+			}
+			for b := e.Start; b < e.End(); b++ {
+				if !want[b] {
+					t.Fatalf("block %d was not in the list, or twice", b)
+				}
+				delete(want, b)
+			}
+			last = e
+		}
+		if len(want) > 0 || len(pool.free) < pieces {
+			t.Fatalf("%d blocks are lost; %d pieces of %d came back", len(want), len(pool.free), pieces)
+		}
+	}
+}
+
+// What lists have used up is used again: a store that is overwritten makes no garbage with them.
+func TestExtentPiecesAreUsedAgain(t *testing.T) {
+	var pool extentPool
+	var m extentSort
+	round := func() {
+		var l extentList
+		for i := range 50 * extentPieceLen {
+			l.add(Extent{Start: BlockNo(i*7919%(1<<20)) * 2, Len: 1}, &pool)
+		}
+		m.begin(l, &pool)
+		for m.step() > 0 {
+		}
+		out := m.take()
+		for _, ok := out.next(&pool); ok; _, ok = out.next(&pool) {
+		}
+	}
+	round()
+	if n := testing.AllocsPerRun(10, round); n > 50 { // what lists the pieces grows, from 1 to 50 and a few times
+		t.Errorf("%.0f allocations for 50 pieces", n)
+	}
+	for range 2 * extentPoolMax {
+		pool.put(make([]Extent, 0, 1))
+	}
+	if len(pool.free) > extentPoolMax {
+		t.Errorf("%d pieces are kept, at most %d are allowed", len(pool.free), extentPoolMax)
 	}
 }

@@ -54,6 +54,7 @@ func Mount(f *engine.Fiber, h *device.Handle, slice int, opt Options) (*Store, *
 	}
 	s.super.Mount = mountID(&s.super, f.Turn().Wall())
 	s.super.JournalRecord = uint32(opt.GroupRecordMax)
+	s.check.free = s.alloc.FreeMap() // without what the journal has taken: no record will name it any more
 	s.check.awaited++
 	err = s.makeCheckpoint(f)
 	s.check.awaited--

@@ -29,6 +29,17 @@ func (r *run) kill(i BlockCount) {
 	r.dead[i/64] |= 1 << (i % 64)
 }
 
+// liveFrom is the first block from i on that was superseded, or the end of those that were handed out.
+func (r *run) liveFrom(i BlockCount) BlockCount {
+	if r.dead == nil {
+		return r.used
+	}
+	for i < r.used && !r.isDead(i) {
+		i++
+	}
+	return i
+}
+
 func (r *run) deadCount() (n int) {
 	for _, w := range r.dead {
 		n += bits.OnesCount64(w)

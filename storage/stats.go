@@ -45,6 +45,8 @@ type Stats struct {
 	LimboBlocks    uint64
 	FreeBlocks     uint64
 	Blocks         uint64
+	FreeMapBytes   int // heap: a bit for each block
+	PooledBytes    int // heap: what former deltas and limbo have left for those to come
 	Checkpointing  bool
 	ReadOnly       bool
 	Tree           btree.Stats
@@ -59,6 +61,10 @@ func (s *Store) Stats() Stats {
 		DirtyBlocks: s.active.dirtyLive, LimboBlocks: s.limbo.blocks, FreeBlocks: s.freeBlocks(), Blocks: s.super.Blocks,
 		Checkpointing: s.check.running, ReadOnly: s.failed != nil || s.opt.ReadOnly, Tree: s.tree.Stats(),
 		Discard: s.discards.stats(),
+	}
+	st.PooledBytes = s.nodes.bytes() + s.limbo.pool.bytes()
+	if s.check.free != nil { // it is mounted to be written
+		st.FreeMapBytes = s.check.free.Bytes()
 	}
 	if s.frozen != nil {
 		st.DirtyBlocks += s.frozen.dirtyLive

@@ -52,6 +52,7 @@ type Store struct {
 	// Owned by the loop.
 	super      format.Superblock // the newest that is durable
 	alloc      *alloc.Allocator
+	taken      extentList // by groups since the last freeze, and sealed
 	colls      *collSet
 	active     *layer
 	frozen     *layer   // being folded, or nil

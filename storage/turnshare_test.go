@@ -33,7 +33,7 @@ func (w *turnWatch) look() {
 		nodesRead: int64(s.tree.Stats().FoldRead), gone: int64(s.check.seen),
 	}
 	for _, b := range s.limbo.held {
-		for l := b.extents; !l.empty(); l.next() {
+		for l := b.extents; !l.empty(); l.next(nil) {
 			now[cameFree]--
 		}
 	}

@@ -12,7 +12,7 @@
 // No locks. It survives nothing by itself: MapEncoder and DecodeMap are its form on disk, and it can be rebuilt by
 // starting with everything free and claiming what the tree names.
 //
-// Read alloc.go first, then classes.go (how an extent is found), freeset.go, spacemap.go.
+// Read alloc.go first, then classes.go (how an extent is found), freeset.go, freemap.go (what a superblock calls free), spacemap.go.
 package alloc
 
 import (
@@ -23,7 +23,7 @@ import (
 
 // Allocator is the free blocks of one slice. All fields are owned by the store's loop.
 type Allocator struct {
-	free     FreeSet
+	free     freeSet
 	classes  classes
 	reserved uint64
 }
@@ -36,7 +36,7 @@ func New(space []format.Extent, piece format.BlockCount) *Allocator {
 	}
 	a := &Allocator{}
 	a.free.init(space)
-	a.classes.init(piece)
+	a.classes.init(piece, &a.free.nodes)
 	a.free.index = &a.classes
 	return a
 }
@@ -160,9 +160,6 @@ func (a *Allocator) Reserved() uint64 { return a.reserved }
 
 // Available is FreeBlocks less what is reserved, not below 0.
 func (a *Allocator) Available() uint64 { return a.free.blocks - min(a.free.blocks, a.reserved) }
-
-// Snapshot is the set of free extents now, O(1); later changes of one do not show in the other.
-func (a *Allocator) Snapshot() *FreeSet { return a.free.clone() }
 
 // Check verifies every invariant of the sets; for tests and checked builds, it takes time with the number of extents.
 func (a *Allocator) Check() error {

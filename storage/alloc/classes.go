@@ -42,28 +42,32 @@ func classFit(n blockCount) int {
 	return min(c, classTop)
 }
 
+const longestDegree = 32
+
 func byLen(a, b extent) bool { return a.Len < b.Len || (a.Len == b.Len && a.Start < b.Start) }
 
 // classes are the free extents by size class and, within a class, by position.
 type classes struct {
 	piece   blockCount // immutable
-	sets    [classCount]*btree.BTreeG[extent]
+	sets    [classCount]extentTree
 	longest *btree.BTreeG[extent] // members of the open class by length
 	mask    uint64                // classes that have members
 	pieces  uint64                // runs of piece blocks in all members
 }
 
-func (c *classes) init(piece blockCount) {
+func (c *classes) init(piece blockCount, nodes *treeNodes) {
 	c.piece = piece
 	for i := range c.sets {
-		c.sets[i] = btree.NewG(treeDegree, byStart)
+		c.sets[i].init(nodes)
 	}
-	c.longest = btree.NewG(treeDegree, byLen)
+	c.longest = btree.NewG(longestDegree, byLen)
 }
 
 func (c *classes) insert(e extent) {
 	k := classOf(e.Len)
-	c.sets[k].ReplaceOrInsert(e)
+	var at treeCursor
+	at.seek(&c.sets[k], e.Start)
+	at.insert(e)
 	c.mask |= 1 << k
 	if k == classTop {
 		c.longest.ReplaceOrInsert(e)
@@ -73,16 +77,37 @@ func (c *classes) insert(e extent) {
 
 func (c *classes) remove(e extent) {
 	k := classOf(e.Len)
-	if _, ok := c.sets[k].Delete(e); !ok {
-		panicExtent("extent is not in its size class", e, e)
-	}
-	if c.sets[k].Len() == 0 {
+	at := c.find(k, e)
+	at.remove()
+	if c.sets[k].n == 0 {
 		c.mask &^= 1 << k
 	}
 	if k == classTop {
 		c.longest.Delete(e)
 	}
 	c.pieces -= uint64(e.Len / c.piece)
+}
+
+// find is the place of an extent in its class.
+func (c *classes) find(k int, e extent) (at treeCursor) {
+	at.seek(&c.sets[k], e.Start)
+	if got, ok := at.extent(); !ok || got != e {
+		panicExtent("extent is not in its size class", e, got)
+	}
+	return at
+}
+
+// change makes an extent another one, which stands between the same neighbours.
+func (c *classes) change(from, to extent) {
+	k := classOf(from.Len)
+	if k == classTop || classOf(to.Len) != k {
+		c.remove(from)
+		c.insert(to)
+		return
+	}
+	at := c.find(k, from)
+	at.set(to)
+	c.pieces += uint64(to.Len/c.piece) - uint64(from.Len/c.piece)
 }
 
 // near is the first of probes members of class k, from hint on and then from the start, that has want blocks.
@@ -94,9 +119,9 @@ func (c *classes) near(k int, want blockCount, hint blockNo, probes int) (out ex
 		probes--
 		return !ok && probes > 0
 	}
-	c.sets[k].AscendGreaterOrEqual(extent{Start: hint}, look)
+	c.sets[k].ascend(hint, look)
 	if !ok && probes > 0 {
-		c.sets[k].Ascend(look)
+		c.sets[k].ascend(0, look)
 	}
 	return out, ok
 }
@@ -144,13 +169,14 @@ func (c *classes) largest(least blockCount, hint blockNo) (extent, bool) {
 	return c.near(k, 1, hint, 1)
 }
 
-func (c *classes) check(s *FreeSet) error {
+func (c *classes) check(s *freeSet) error {
 	var n int
 	var pieces uint64
-	for k, set := range c.sets {
+	for k := range c.sets {
+		set := &c.sets[k]
 		var err error
-		set.Ascend(func(e extent) bool {
-			if got, ok := s.pos.Get(e); !ok || got != e || classOf(e.Len) != k {
+		set.ascend(0, func(e extent) bool {
+			if got, ok := s.pos.floor(e.Start); !ok || got != e || classOf(e.Len) != k {
 				err = fmt.Errorf("alloc: class %d holds %v, by position it is %v", k, e, got)
 			}
 			pieces += uint64(e.Len / c.piece)
@@ -159,14 +185,14 @@ func (c *classes) check(s *FreeSet) error {
 		if err != nil {
 			return err
 		}
-		if (set.Len() > 0) != (c.mask&(1<<k) != 0) {
-			return fmt.Errorf("alloc: class %d has %d members, the mask is %b", k, set.Len(), c.mask)
+		if (set.n > 0) != (c.mask&(1<<k) != 0) {
+			return fmt.Errorf("alloc: class %d has %d members, the mask is %b", k, set.n, c.mask)
 		}
-		n += set.Len()
+		n += set.n
 	}
-	if n != s.pos.Len() || pieces != c.pieces || c.longest.Len() != c.sets[classTop].Len() {
+	if n != s.pos.n || pieces != c.pieces || c.longest.Len() != c.sets[classTop].n {
 		return fmt.Errorf("alloc: %d extents by class and %d by position; %d pieces, the count says %d; %d and %d in the open class",
-			n, s.pos.Len(), pieces, c.pieces, c.longest.Len(), c.sets[classTop].Len())
+			n, s.pos.n, pieces, c.pieces, c.longest.Len(), c.sets[classTop].n)
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package alloc
 
 import (
+	"math/rand/v2"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -167,7 +168,7 @@ func panics(fn func()) (yes bool) {
 	return false
 }
 
-// TestModel runs random allocations, releases, claims, snapshots and space maps over a space with all size classes.
+// TestModel runs random allocations, releases, claims, and space maps over a space with all size classes.
 func TestModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		space := []extent{{Start: 16, Len: 300}, {Start: 400, Len: 40_000}, {Start: 40_400, Len: 600}}
@@ -176,8 +177,13 @@ func TestModel(t *testing.T) {
 			m.set(e, true)
 		}
 		var held []extent
-		var snap *FreeSet
-		var snapRuns []extent
+		free := a.FreeMap() // is told of everything
+		claim := func(e extent) {
+			m.set(e, false)
+			if !free.Claim(e) || free.Claim(e) {
+				t.Fatalf("claim of %v from the map", e)
+			}
+		}
 		length := rapid.OneOf(rapid.Uint32Range(1, 20), rapid.Uint32Range(1, 300), rapid.Uint32Range(1, 30_000))
 		for range rapid.IntRange(1, 60).Draw(t, "steps") {
 			switch rapid.IntRange(0, 6).Draw(t, "op") {
@@ -188,7 +194,7 @@ func TestModel(t *testing.T) {
 				m.checkTaken(t, e, ok, want, least)
 				if ok {
 					held = append(held, e)
-					m.set(e, false)
+					claim(e)
 				}
 			case 3, 4:
 				if len(held) > 0 {
@@ -201,6 +207,7 @@ func TestModel(t *testing.T) {
 						held = append(held[:i], held[i+1:]...)
 					}
 					a.Free(e)
+					free.Free(e)
 					m.set(e, true)
 				}
 			case 5:
@@ -211,38 +218,49 @@ func TestModel(t *testing.T) {
 					t.Fatalf("AllocAll(%d) = %v with %d free", n, ok, before)
 				}
 				for _, e := range got {
-					m.set(e, false)
+					claim(e)
 				}
 				held = append(held, got...)
 			case 6:
-				snap, snapRuns = a.Snapshot(), m.runs()
+				e := extent{Start: blockNo(rapid.Uint64Range(400, 40_000).Draw(t, "from")), Len: blockCount(length.Draw(t, "claim"))}
+				if e.Len = min(e.Len, blockCount(40_400-e.Start)); m.count(e) < int(e.Len) && free.Claim(e) {
+					t.Fatalf("claimed %v, of which %d blocks are free", e, m.count(e))
+				}
 			}
 			m.compare(t, a)
-		}
-		if snap != nil {
-			compareRuns(t, snap, snapRuns)
+			compareRuns(t, free, m.runs())
 		}
 		mapRoundTrip(t, a, space)
 	})
 }
 
-func compareRuns(t fataler, s *FreeSet, want []extent) {
+// ascender is a set of free extents.
+type ascender interface {
+	Ascend(fn func(e extent) bool)
+}
+
+func compareRuns(t fataler, s ascender, want []extent) {
 	t.Helper()
+	if m, ok := s.(*FreeMap); ok {
+		if err := m.check(); err != nil {
+			t.Fatalf("%v", err)
+		}
+	}
 	i := 0
 	s.Ascend(func(e extent) bool {
 		if i >= len(want) || want[i] != e {
-			t.Fatalf("snapshot extent %d is %v, want of %v", i, e, want)
+			t.Fatalf("free extent %d is %v, want of %v", i, e, want)
 		}
 		i++
 		return true
 	})
 	if i != len(want) {
-		t.Fatalf("snapshot has %d extents, want %d", i, len(want))
+		t.Fatalf("%d free extents, want %d", i, len(want))
 	}
 }
 
 func encodeMap(a *Allocator, step int) ([]byte, format.SpaceMapHeader) {
-	e := NewMapEncoder(a.Snapshot(), format.SpaceMapHeader{Epoch: 7, Self: 100, Slice: 1, Store: format.UUID{1}})
+	e := NewMapEncoder(a.FreeMap(), format.SpaceMapHeader{Epoch: 7, Self: 100, Slice: 1, Store: format.UUID{1}})
 	for !e.Step(step) {
 	}
 	return e.Bytes(), e.Header()
@@ -271,4 +289,41 @@ func mapRoundTrip(t fataler, a *Allocator, space []extent) {
 	var want []extent
 	a.Ascend(func(e extent) bool { want = append(want, e); return true })
 	compareRuns(t, &got.free, want)
+}
+
+// Thousands of extents, as of a store that was overwritten at random for long: the sets, three levels high, against the map.
+func TestManyExtents(t *testing.T) {
+	space := []extent{{Start: 8, Len: 30_000}, {Start: 40_000, Len: 60_000}}
+	rng := rand.New(rand.NewPCG(5, 6))
+	a := NewFree(space, 4)
+	m := a.FreeMap()
+	for step := range 60_000 {
+		home := space[rng.IntN(2)]
+		e := extent{Start: home.Start + blockNo(rng.Uint64N(uint64(home.Len))), Len: blockCount(1 + rng.IntN(1+rng.IntN(40)))}
+		e.Len = min(e.Len, blockCount(home.End()-e.Start))
+		switch took := a.Claim(e); {
+		case took != m.Claim(e):
+			t.Fatalf("step %d: %v: claimed %v", step, e, took)
+		case took:
+		case !a.AnyFree(e):
+			a.Free(e)
+			m.Free(e)
+		}
+		if step%30 == 0 {
+			if e, ok := a.AllocRun(e.Len, 1, e.Start); ok && !m.Claim(e) {
+				t.Fatalf("step %d: %v was given out and is not free", step, e)
+			}
+		}
+		if step%5000 == 0 {
+			if err := a.Check(); err != nil {
+				t.Fatal(err)
+			}
+			var want []extent
+			m.Ascend(func(e extent) bool { want = append(want, e); return true })
+			compareRuns(t, a, want)
+		}
+	}
+	if a.Runs() < 3000 || a.FreeBlocks() != m.FreeBlocks() {
+		t.Fatalf("%d extents, %d blocks; the map has %d", a.Runs(), a.FreeBlocks(), m.FreeBlocks())
+	}
 }

@@ -18,7 +18,7 @@ import (
 //	alloc want=8 [least=1] [hint=0] take one extent
 //	all n=20 [hint=0]               take n blocks
 //	reserve n / forfeit n           accounts
-//	snapshot / snapshot-show        remember the free extents; show what is remembered
+//	free-map / free-map-show        make a map of what is free; show it
 //	map                             encode, decode, compare; show the encoding
 //	show                            free extents and counts
 func TestScripts(t *testing.T) {
@@ -40,7 +40,7 @@ type script struct {
 	t     *testing.T
 	a     *Allocator
 	space []extent
-	snap  *FreeSet
+	snap  *FreeMap
 }
 
 func (s *script) extents(d *datadriven.TestData) (out []extent) {
@@ -88,9 +88,9 @@ func (s *script) run(d *datadriven.TestData) string {
 	case "forfeit":
 		s.a.Forfeit(uint64(s.number(d, "n", 0)))
 		return fmt.Sprintln("available", s.a.Available())
-	case "snapshot":
-		s.snap = s.a.Snapshot()
-	case "snapshot-show":
+	case "free-map":
+		s.snap = s.a.FreeMap()
+	case "free-map-show":
 		return showRuns(s.snap)
 	case "map":
 		mapRoundTrip(s.t, s.a, s.space)
@@ -104,7 +104,7 @@ func (s *script) run(d *datadriven.TestData) string {
 	return fmt.Sprintf("%s%d free, %d pieces\n", showRuns(&s.a.free), s.a.FreeBlocks(), s.a.Pieces())
 }
 
-func showRuns(s *FreeSet) string {
+func showRuns(s ascender) string {
 	var b strings.Builder
 	s.Ascend(func(e extent) bool { fmt.Fprintf(&b, "%v class %d\n", e, classOf(e.Len)); return true })
 	return b.String()

@@ -7,16 +7,20 @@ import (
 	"basalt/storage/format"
 )
 
-// MapEncoder writes the space map of a free set in steps, so that no turn is long. It begins with runs and starts over
+// MapEncoder writes the space map of a free map in steps, so that no turn is long. It begins with runs and starts over
 // with the bitmap when the runs get longer than that.
 type MapEncoder struct {
-	set    *FreeSet
+	set    *FreeMap
 	header format.SpaceMapHeader
 	buf    []byte // header and payload
 	limit  int    // bytes of a bitmap
-	at     blockNo
-	used   uint64 // coordinate behind the last run
-	crcAt  int    // bytes of buf that the crc covers
+	home   int    // extent of the space that is being gone through
+	end    uint64 // coordinate behind it
+	at     uint64 // coordinate that has been reached
+	from   uint64 // of the first block of the run at hand, if inRun
+	used   uint64 // behind the last run
+	inRun  bool
+	crcAt  int // bytes of buf that the crc covers
 	crc    uint32
 	phase  mapPhase
 }
@@ -30,27 +34,32 @@ const (
 	mapDone
 )
 
-// mapCrcStep is what one unit of Step adds to the checksum.
-const mapCrcStep = 4096
+// mapCrcStep is what one unit of Step adds to the checksum, mapWordStep what it copies of a bitmap.
+const (
+	mapCrcStep  = 4096
+	mapWordStep = 128
+)
 
 // NewMapEncoder begins a map of s, which must not change until it is done. h names store, epoch, region and slice.
-func NewMapEncoder(s *FreeSet, h format.SpaceMapHeader) *MapEncoder {
-	h.Encoding, h.Blocks, h.Free, h.Runs = format.SpaceMapRuns, s.total, s.blocks, uint64(s.Runs())
-	m := &MapEncoder{set: s, header: h, limit: int((s.total + 7) / 8), crcAt: format.SpaceMapHeaderBytes}
-	m.buf = make([]byte, format.SpaceMapHeaderBytes, format.SpaceMapHeaderBytes+min(m.limit, 4*s.Runs()+64))
+func NewMapEncoder(s *FreeMap, h format.SpaceMapHeader) *MapEncoder {
+	h.Encoding, h.Blocks, h.Free, h.Runs = format.SpaceMapRuns, s.total, s.blocks, s.runs
+	m := &MapEncoder{set: s, header: h, limit: int((s.total + 7) / 8), end: uint64(s.space[0].Len), crcAt: format.SpaceMapHeaderBytes}
+	m.buf = make([]byte, format.SpaceMapHeaderBytes, format.SpaceMapHeaderBytes+min(m.limit, 4*int(s.runs)+64))
 	return m
 }
 
-// Step encodes up to n free extents; true = the map is complete.
+// Step takes n small steps, of which each finds at most one end of a free extent; true = the map is complete.
 func (m *MapEncoder) Step(n int) bool {
-	for n > 0 && m.phase != mapDone {
+	for ; n > 0 && m.phase != mapDone; n-- {
 		switch m.phase {
-		case mapRuns, mapBitmap:
-			n = m.encode(n)
+		case mapRuns:
+			m.run()
+		case mapBitmap:
+			m.bitmap()
 		case mapCrc:
 			end := min(m.crcAt+mapCrcStep, len(m.buf))
 			m.crc = format.CrcAdd(m.crc, m.buf[m.crcAt:end])
-			m.crcAt, n = end, n-1
+			m.crcAt = end
 			if end == len(m.buf) {
 				format.SealSpaceMap(m.buf, &m.header, m.crc)
 				m.phase = mapDone
@@ -66,59 +75,44 @@ func (m *MapEncoder) Bytes() []byte { return m.buf }
 // Header is the header of the complete map; its Crc is what the superblock names.
 func (m *MapEncoder) Header() format.SpaceMapHeader { return m.header }
 
-// encode takes up to n extents and returns what is left of n.
-func (m *MapEncoder) encode(n int) int {
-	long, end := false, true
-	m.set.pos.AscendGreaterOrEqual(extent{Start: m.at}, func(e extent) bool {
-		if n == 0 {
-			end = false
-			return false
+// run goes on to the next beginning or end of a free extent, as far as one step goes.
+func (m *MapEncoder) run() {
+	at, found := m.set.seek(m.at, m.end, !m.inRun)
+	m.at = at
+	if !m.inRun {
+		m.from, m.inRun = at, found
+		if found {
+			return
 		}
-		n--
-		m.at = e.End()
-		from := m.set.coordinate(e.Start)
-		if m.phase == mapBitmap {
-			setBits(m.buf[format.SpaceMapHeaderBytes:], from, uint64(e.Len))
-			return true
+	} else if found || at == m.end {
+		m.buf = binary.AppendUvarint(m.buf, m.from-m.used)
+		m.buf = binary.AppendUvarint(m.buf, at-m.from)
+		m.used, m.inRun = at, false
+		if len(m.buf)-format.SpaceMapHeaderBytes > m.limit {
+			m.phase, m.at, m.header.Encoding = mapBitmap, 0, format.SpaceMapBitmap
+			m.buf = make([]byte, format.SpaceMapHeaderBytes, format.SpaceMapHeaderBytes+m.limit+8)
+			return
 		}
-		m.buf = binary.AppendUvarint(m.buf, from-m.used)
-		m.buf = binary.AppendUvarint(m.buf, uint64(e.Len))
-		m.used = from + uint64(e.Len)
-		long = len(m.buf)-format.SpaceMapHeaderBytes > m.limit
-		return !long
-	})
-	switch {
-	case long:
-		m.phase, m.at, m.header.Encoding = mapBitmap, 0, format.SpaceMapBitmap
-		m.buf = make([]byte, format.SpaceMapHeaderBytes+m.limit)
-	case end:
+	}
+	if at < m.end {
+		return
+	}
+	if m.home++; m.home == len(m.set.space) {
 		m.phase = mapCrc
+		return
 	}
-	return n
+	m.end += uint64(m.set.space[m.home].Len)
 }
 
-// coordinate counts a block of the space from the start of its first extent, gaps left out.
-func (s *FreeSet) coordinate(b blockNo) uint64 {
-	var base uint64
-	for _, e := range s.space {
-		if b < e.End() {
-			return base + uint64(b-e.Start)
-		}
-		base += uint64(e.Len)
+// bitmap copies some of the bits, which stand in memory as they do on the device.
+func (m *MapEncoder) bitmap() {
+	words := m.set.words[m.at:min(m.at+mapWordStep, uint64(len(m.set.words)))]
+	for _, w := range words {
+		m.buf = binary.LittleEndian.AppendUint64(m.buf, w)
 	}
-	panic(fmt.Sprintf("alloc: block %d is outside the space", b))
-}
-
-// setBits sets n bits from the from-th on.
-func setBits(b []byte, from, n uint64) {
-	for ; n > 0 && from%8 != 0; from, n = from+1, n-1 {
-		b[from/8] |= 1 << (from % 8)
-	}
-	for ; n >= 8; from, n = from+8, n-8 {
-		b[from/8] = 0xff
-	}
-	for ; n > 0; from, n = from+1, n-1 {
-		b[from/8] |= 1 << (from % 8)
+	if m.at += uint64(len(words)); m.at == uint64(len(m.set.words)) {
+		m.buf = m.buf[:format.SpaceMapHeaderBytes+m.limit]
+		m.phase = mapCrc
 	}
 }
 

@@ -124,3 +124,35 @@ func BenchmarkMapEncode(b *testing.B) {
 		b.SetBytes(int64(len(m)))
 	}
 }
+
+// What is free cannot come free again, whatever of it is: the map would count it twice.
+func TestFreeMapRefusesWhatIsFree(t *testing.T) {
+	space := []extent{{Start: 100, Len: 200}, {Start: 300, Len: 200}}
+	for _, e := range []extent{{Start: 150, Len: 1}, {Start: 149, Len: 2}, {Start: 150, Len: 10}, {Start: 110, Len: 100}, {Start: 290, Len: 20}, {Start: 99, Len: 2}} {
+		m := New(space, 4).FreeMap()
+		m.Free(extent{Start: 150, Len: 5})
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%v came free beside 150~5", e)
+				}
+			}()
+			m.Free(e)
+		}()
+		compareRuns(t, m, []extent{{Start: 150, Len: 5}})
+	}
+}
+
+// A map that is longer than one step reaches, with few and with many runs, and with runs that end with the space's extents.
+func TestLongMaps(t *testing.T) {
+	space := []extent{{Start: 64, Len: 100_003}, {Start: 100_067, Len: 50_001}, {Start: 400_000, Len: 9}}
+	for gap := blockCount(1); gap < 60_000; gap = gap*3 + 1 {
+		a := New(space, 4)
+		for _, s := range space {
+			for at := s.Start; at < s.End(); at += blockNo(2 * gap) {
+				a.Free(extent{Start: at, Len: min(gap, blockCount(s.End()-at))})
+			}
+		}
+		mapRoundTrip(t, a, space)
+	}
+}

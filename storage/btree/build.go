@@ -267,7 +267,7 @@ func (w *folder) keep(level int, ptr format.ChildPtr, b []byte) {
 		return // no memory to spare: it is read when it is wanted
 	}
 	copy(w.t.cfg.Arena.Bytes(buf), b)
-	c.add(frame{buf: buf, block: ptr.Block, kind: frameNode, crc: ptr.Crc, epoch: ptr.Epoch, ref: refOf(level)})
+	c.addNode(buf, ptr, level)
 }
 
 // writeValue puts a value that is too long for a leaf into the batch and notes in w.cell where its pieces stand: one if

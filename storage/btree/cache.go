@@ -42,22 +42,25 @@ type cache struct {
 	limit  int64
 	frames []frame
 	unused []int32
-	index  map[format.BlockNo]int32
+	index  blockIndex
 	hand   int
 	used   int64
 	pinned int64
+
+	changes uint64 // frames that came or went: as long as it stays, the memory of a node does
 
 	hits, misses, evictions uint64
 }
 
 func (c *cache) init(a *arena.Arena, limit int64) {
-	c.arena, c.limit, c.index = a, limit, make(map[format.BlockNo]int32)
+	c.arena, c.limit = a, limit
+	c.index.init()
 }
 
 // find is the frame of that block if it holds exactly what the caller means.
 func (c *cache) find(block format.BlockNo, epoch uint64, crc uint32, kind frameKind) int32 {
-	i, ok := c.index[block]
-	if !ok {
+	i := c.index.get(block)
+	if i < 0 {
 		return -1
 	}
 	if fr := &c.frames[i]; fr.epoch != epoch || fr.crc != crc || fr.kind != kind {
@@ -154,6 +157,12 @@ func (c *cache) evictRegion(n int) bool {
 	return false
 }
 
+// addNode makes a frame of a verified node, which gets its index.
+func (c *cache) addNode(buf arena.Buf, p format.ChildPtr, level int) {
+	format.IndexNode(c.arena.Bytes(buf))
+	c.add(frame{buf: buf, block: p.Block, kind: frameNode, crc: p.Crc, epoch: p.Epoch, ref: refOf(level)})
+}
+
 // add makes a frame of memory that get gave. A frame of the same block goes: its block was written anew.
 func (c *cache) add(fr frame) int32 {
 	c.drop(fr.block)
@@ -168,7 +177,8 @@ func (c *cache) add(fr frame) int32 {
 		c.frames = append(c.frames, frame{})
 	}
 	c.frames[i] = fr
-	c.index[fr.block] = i
+	c.index.put(fr.block, i)
+	c.changes++
 	c.used += int64(fr.bytes)
 	return i
 }
@@ -212,13 +222,13 @@ func (c *cache) evict() bool {
 
 // drop forgets what is cached of a block.
 func (c *cache) drop(block format.BlockNo) {
-	i, ok := c.index[block]
-	if !ok {
+	i := c.index.get(block)
+	if i < 0 {
 		return
 	}
 	if fr := &c.frames[i]; fr.pins > 0 {
 		fr.stale = true
-		delete(c.index, block)
+		c.index.remove(block)
 		return
 	}
 	c.remove(i)
@@ -226,8 +236,9 @@ func (c *cache) drop(block format.BlockNo) {
 
 func (c *cache) remove(i int32) {
 	fr := &c.frames[i]
+	c.changes++
 	if !fr.stale {
-		delete(c.index, fr.block)
+		c.index.remove(fr.block)
 	}
 	c.used -= int64(fr.bytes)
 	c.arena.Put(fr.buf)
@@ -237,7 +248,7 @@ func (c *cache) remove(i int32) {
 
 // cool makes the frame of a block the next victim: the newest root no longer needs it.
 func (c *cache) cool(block format.BlockNo) {
-	if i, ok := c.index[block]; ok {
+	if i := c.index.get(block); i >= 0 {
 		c.frames[i].ref = 0
 	}
 }

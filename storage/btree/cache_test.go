@@ -55,8 +55,8 @@ func TestTornArena(t *testing.T) {
 	}
 	a.Put(buf)
 	c.close()
-	if a.Used() != 0 || c.used != 0 || c.pinned != 0 || len(c.index) != 0 {
-		t.Errorf("%d bytes used, %d cached, %d pinned, %d indexed", a.Used(), c.used, c.pinned, len(c.index))
+	if a.Used() != 0 || c.used != 0 || c.pinned != 0 || c.index.n != 0 {
+		t.Errorf("%d bytes used, %d cached, %d pinned, %d indexed", a.Used(), c.used, c.pinned, c.index.n)
 	}
 }
 

@@ -11,6 +11,8 @@ type Cursor struct {
 	next  [format.NodeHeightMax]step // where Next is going, until all of it is known to be there
 	valid bool
 	key   []byte
+	leaf  format.Node // path[0], as long as the cache is what it was then
+	seen  uint64      // cache.changes
 }
 
 type step struct {
@@ -32,9 +34,11 @@ func (c *Cursor) Key() []byte { return c.key }
 
 // Value is the value of the entry, lent until the caller suspends. After a Miss: Load, then Value again.
 func (c *Cursor) Value() ([]byte, Miss) {
-	n := c.t.cache.node(c.path[0].ptr)
-	if n == nil {
-		return nil, missNode(c.path[0].ptr, 0)
+	n := c.leaf
+	if c.seen != c.t.cache.changes {
+		if n = c.t.cache.node(c.path[0].ptr); n == nil {
+			return nil, missNode(c.path[0].ptr, 0)
+		}
 	}
 	return c.t.valueOf(c.path[0].ptr, n, c.path[0].i)
 }
@@ -100,6 +104,7 @@ func (c *Cursor) SeekLast(key []byte) Miss {
 func (c *Cursor) arrive(n format.Node) {
 	c.key = n.AppendKey(c.key[:0], c.path[0].i)
 	c.valid = true
+	c.leaf, c.seen = n, c.t.cache.changes
 }
 
 // Next goes to the next key, or to no entry behind the last. After a Miss the cursor stands where it stood: Load, then

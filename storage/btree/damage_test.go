@@ -163,7 +163,7 @@ func TestFullDevice(t *testing.T) {
 	r, done := filled(t, rigOptions{blocks: 600, nodeBytes: 4096, entriesMax: 6, cache: 1 << 20}, 100, 20)
 	defer done()
 	held, _ := r.env.a.AllocAll(format.BlockCount(r.env.a.FreeBlocks()-3), 0, nil)
-	before := r.env.a.Snapshot()
+	before := r.env.a.FreeMap()
 	change := func() *listSource {
 		return &listSource{changes: []Change{{Key: []byte("000010"), Val: []byte("x")}, {Key: []byte("000090"), Val: []byte("x")}}}
 	}

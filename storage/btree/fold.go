@@ -18,6 +18,11 @@ type folder struct {
 	src   Source
 	epoch uint64
 
+	next Change // what src has next, until it is asked for another one
+	more bool
+	gone Range
+	some bool
+
 	builders []*builder                      // by level
 	old      [format.NodeHeightMax][]byte    // copy of the old node that is being read, by level
 	bounds   [format.NodeHeightMax][2][]byte // keys of the child that is being read, by level
@@ -63,11 +68,13 @@ func (t *Tree) Fold(f *engine.Fiber, root Root, epoch uint64, src Source, env En
 	for _, b := range w.builders {
 		b.reset()
 	}
+	w.next, w.more = src.Change()
+	w.gone, w.some = src.Range()
 	w.ahead.open(t, false)
 	defer func() {
 		_ = w.landed() // an error before this one ended the fold
 		w.ahead.close()
-		w.f, w.env, w.src = nil, nil, nil
+		w.f, w.env, w.src, w.next, w.gone = nil, nil, nil, Change{}, Range{}
 	}()
 	return w.tree(root)
 }
@@ -120,8 +127,8 @@ func (w *folder) tree(root Root) (Root, error) {
 	if err := w.landed(); err != nil {
 		return root, err
 	}
-	if c, ok := w.src.Change(); ok {
-		panic(fmt.Sprintf("btree: change of %x is left over", c.Key))
+	if w.more {
+		panic(fmt.Sprintf("btree: change of %x is left over", w.next.Key))
 	}
 	return next, w.budget()
 }
@@ -293,8 +300,12 @@ func (w *folder) free(ptr format.ChildPtr) {
 
 // changes tells whether a change below hi is left.
 func (w *folder) changes(hi []byte) bool {
-	c, ok := w.src.Change()
-	return ok && (hi == nil || bytes.Compare(c.Key, hi) < 0)
+	return w.more && (hi == nil || bytes.Compare(w.next.Key, hi) < 0)
+}
+
+func (w *folder) nextChange() {
+	w.src.NextChange()
+	w.next, w.more = w.src.Change()
 }
 
 // ranges tells whether a range deletion meets [lo, hi); ranges that end before lo are done.
@@ -311,13 +322,11 @@ func (w *folder) covered(lo, hi []byte) bool {
 
 // rangeAt is the first range deletion that ends behind key.
 func (w *folder) rangeAt(key []byte) (Range, bool) {
-	for {
-		r, ok := w.src.Range()
-		if !ok || bytes.Compare(r.Hi, key) > 0 {
-			return r, ok
-		}
+	for w.some && bytes.Compare(w.gone.Hi, key) <= 0 {
 		w.src.NextRange()
+		w.gone, w.some = w.src.Range()
 	}
+	return w.gone, w.some
 }
 
 // open tells whether a level below holds back entries, so that the next old node must be taken apart for them.
@@ -335,18 +344,21 @@ func (w *folder) leaf(n format.Node, lo, hi []byte) error {
 	visit := w.ranges(lo, hi) && w.env.NeedsVisit(lo, hi)
 	for i := range n.Count() {
 		w.key = n.AppendKey(w.key[:0], i)
-		if err := w.fresh(lo, w.key); err != nil {
-			return err
+		c := -1
+		for w.more && c < 0 { // what is new before it
+			if c = bytes.Compare(w.next.Key, w.key); c < 0 {
+				if err := w.change(lo); err != nil {
+					return err
+				}
+			}
 		}
 		val, out := n.Value(i)
 		r, some := w.rangeAt(w.key)
 		gone := some && bytes.Compare(r.Lo, w.key) <= 0
-		c, changed := w.src.Change()
-		changed = changed && bytes.Equal(c.Key, w.key)
 		var err error
 		switch {
-		case changed:
-			if err = w.drop(val, out, gone && visit && !c.Settled); err == nil {
+		case c == 0:
+			if err = w.drop(val, out, gone && visit && !w.next.Settled); err == nil {
 				err = w.change(lo)
 			}
 		case gone:
@@ -373,13 +385,13 @@ func (w *folder) fresh(lo, hi []byte) error {
 
 // change applies the change at hand to the leaf level.
 func (w *folder) change(lo []byte) error {
-	c, _ := w.src.Change()
+	c := &w.next
 	if len(c.Key) > format.KeyBytesMax || len(c.Val) > format.ValueBytesMax || (len(w.prev) > 0 && bytes.Compare(w.prev, c.Key) >= 0) {
 		panic(fmt.Sprintf("btree: change of key %x (%d bytes) after %x", c.Key, len(c.Val), w.prev))
 	}
 	w.prev = append(w.prev[:0], c.Key...)
 	if c.Del {
-		w.src.NextChange()
+		w.nextChange()
 		return nil
 	}
 	e := format.Entry{Key: c.Key, Val: c.Val}
@@ -395,7 +407,7 @@ func (w *folder) change(lo []byte) error {
 	if err := w.add(0, &e, lo); err != nil {
 		return err
 	}
-	w.src.NextChange()
+	w.nextChange()
 	return nil
 }
 

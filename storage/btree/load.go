@@ -125,7 +125,7 @@ func (t *Tree) loadNode(f *engine.Fiber, m Miss) error {
 		t.cfg.Arena.Put(buf)
 		return err
 	}
-	t.cache.add(frame{buf: buf, block: m.node.Block, kind: frameNode, crc: m.node.Crc, epoch: m.node.Epoch, ref: refOf(int(m.level))})
+	t.cache.addNode(buf, m.node, int(m.level))
 	return nil
 }
 

@@ -100,7 +100,7 @@ func (t *Tree) fetchAll(f *engine.Fiber, list []Miss) (ok bool) {
 		}
 		t.loads++
 		t.prefetched++
-		t.cache.add(frame{buf: b, block: m.node.Block, kind: frameNode, crc: m.node.Crc, epoch: m.node.Epoch, ref: refOf(int(m.level))})
+		t.cache.addNode(b, m.node, int(m.level))
 	}
 	return n == len(list)
 }

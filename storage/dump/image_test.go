@@ -231,7 +231,7 @@ func (m *image) share(left []format.Entry) (with, shares []format.Entry) {
 }
 
 func (m *image) spaceMap(region int, epoch uint64, free *alloc.Allocator) format.SpaceMapHeader {
-	e := alloc.NewMapEncoder(free.Snapshot(), format.SpaceMapHeader{Store: storeID, Epoch: epoch, Self: m.layout.SpaceMap[region].Start})
+	e := alloc.NewMapEncoder(free.FreeMap(), format.SpaceMapHeader{Store: storeID, Epoch: epoch, Self: m.layout.SpaceMap[region].Start})
 	for !e.Step(100) {
 	}
 	m.write(m.layout.SpaceMap[region].Start, e.Bytes())

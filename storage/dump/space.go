@@ -102,7 +102,7 @@ func (d *Dump) region(i int, o SpaceOptions) (*regionMap, error) {
 	if err := d.classes(m); err != nil || !o.Extents {
 		return m, err
 	}
-	return m, d.list("free", extentsOf(m.free.Snapshot()))
+	return m, d.list("free", extentsOf(m.free))
 }
 
 func (d *Dump) decodeMap(e Extent, h *format.SpaceMapHeader) (*regionMap, error) {
@@ -172,7 +172,7 @@ func (d *Dump) spaceAt(block BlockNo) error {
 	if err := d.classes(m); err != nil {
 		return err
 	}
-	return d.list("free", extentsOf(m.free.Snapshot()))
+	return d.list("free", extentsOf(m.free))
 }
 
 // classes shows how many free extents of which size there are, by powers of two.
@@ -212,7 +212,7 @@ func (d *Dump) compare(maps [2]*regionMap, o SpaceOptions) error {
 	if older.header.Epoch > newer.header.Epoch {
 		older, newer = newer, older
 	}
-	was, is := extentsOf(older.free.Snapshot()), extentsOf(newer.free.Snapshot())
+	was, is := extentsOf(older.free), extentsOf(newer.free)
 	released, taken := minus(is, was), minus(was, is)
 	err := d.out.print(newLine(0, "difference").add("from-epoch", older.header.Epoch).add("to-epoch", newer.header.Epoch).
 		add("released", sum(released)).add("taken", sum(taken)).note("released: these blocks were in limbo until the later superblock was durable"))
@@ -245,7 +245,7 @@ func (d *Dump) againstTree(m *regionMap, o SpaceOptions) error {
 	if err != nil {
 		return err
 	}
-	unnamed, free := extentsOf(left.Snapshot()), extentsOf(m.free.Snapshot())
+	unnamed, free := extentsOf(left), extentsOf(m.free)
 	inUse, lost := minus(free, unnamed), minus(unnamed, free)
 	l := newLine(0, "tree").add("named", left.SpaceBlocks()-left.FreeBlocks()).add("free-and-named", sum(inUse)).add("neither", sum(lost))
 	if shared+references > 0 {
@@ -314,7 +314,7 @@ func (d *Dump) list(what string, extents []Extent) error {
 	return nil
 }
 
-func extentsOf(s *alloc.FreeSet) (out []Extent) {
+func extentsOf(s *alloc.Allocator) (out []Extent) {
 	s.Ascend(func(e Extent) bool {
 		out = append(out, e)
 		return true

@@ -175,36 +175,6 @@ func (n Node) Value(i int) (v []byte, out bool) {
 // Child is the pointer of entry i of an inner node.
 func (n Node) Child(i int) ChildPtr { return decodeChildPtr(n.cell(i)[2:]) }
 
-// Search finds the first entry whose key is ≥ key.
-func (n Node) Search(key []byte) (i int, equal bool) {
-	prefix := n.Prefix()
-	if len(key) < len(prefix) || !bytes.Equal(key[:len(prefix)], prefix) {
-		if bytes.Compare(key, prefix) < 0 {
-			return 0, false
-		}
-		return n.Count(), false
-	}
-	key = key[len(prefix):]
-	fixed, slots := leafCellBytes, n.slots()
-	if n[4] != 0 {
-		fixed = innerCellBytes
-	}
-	lo, hi := 0, len(slots)/2
-	for lo < hi {
-		mid := int(uint(lo+hi) >> 1)
-		cell := n[le.Uint16(slots[2*mid:]):]
-		switch bytes.Compare(cell[fixed:fixed+int(le.Uint16(cell))], key) {
-		case -1:
-			lo = mid + 1
-		case 0:
-			return mid, true
-		default:
-			hi = mid
-		}
-	}
-	return lo, false
-}
-
 // SearchChild finds the entry of an inner node whose subtree would hold key. The first child also takes every smaller
 // key, which a correct tree never asks it for.
 func (n Node) SearchChild(key []byte) int {

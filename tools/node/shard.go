@@ -215,6 +215,6 @@ func (s *shard) storeNumbers(v map[string]float64) {
 	v["journal_used_bytes"], v["journal_bytes"] = float64(st.JournalUsed*format.BlockBytes), float64(st.JournalBlocks*format.BlockBytes)
 	v["delta_used_bytes"], v["delta_bytes"] = float64(st.DeltaBytes), float64(st.DeltaBytesMax)
 	v["limbo_bytes"], v["free_bytes"], v["size_bytes"] = float64(st.LimboBlocks*format.BlockBytes), float64(st.FreeBlocks*format.BlockBytes), float64(st.Blocks*format.BlockBytes)
-	v["snapshots"] = float64(st.Snapshots)
+	v["snapshots"], v["free_map_bytes"], v["pooled_bytes"] = float64(st.Snapshots), float64(st.FreeMapBytes), float64(st.PooledBytes)
 	discardNumbers(v, &st)
 }
