@@ -40,12 +40,12 @@ func (d *Disk) undefined(off int64, n int) []byte {
 
 // applyDiscard lets a discard take effect. One that fails has done a part of it.
 func (d *Disk) applyDiscard(op *diskOp) int32 {
-	n := d.fits(op.off, op.n)
+	n, failed := d.fits(op.off, op.n), op.fault == FaultWriteError || op.fault == FaultDiscardError
 	switch {
-	case op.fault == FaultWriteError && op.data != nil:
+	case failed && op.data != nil:
 		d.landTorn(op.off, op.data[:n])
 		return -int32(syscall.EIO)
-	case op.fault == FaultWriteError:
+	case failed:
 		return -int32(syscall.EIO)
 	case n > 0 && op.data != nil:
 		d.land(op.off, n, op.data[:n])

@@ -18,11 +18,12 @@ const (
 	FaultWriteLost
 	FaultSlow
 	FaultShort
+	FaultDiscardError
 	faultCount
 )
 
 var faultNames = [faultCount]string{"none", "read-error", "write-error", "flush-error", "flush-lie", "read-flip",
-	"write-flip", "read-misdirect", "write-misdirect", "write-lost", "slow", "short"}
+	"write-flip", "read-misdirect", "write-misdirect", "write-lost", "slow", "short", "discard-error"}
 
 func (f Fault) String() string {
 	if f < faultCount {
@@ -41,6 +42,7 @@ type Faults struct {
 	Slow                              float64
 	SlowRead                          float64 // of reads, besides Slow
 	Short                             float64
+	DiscardError                      float64
 	SlowNs                            int64 // how long a slow operation takes; 0 = 50 ms
 }
 
@@ -64,7 +66,7 @@ var hits = [opKindCount][]Fault{
 	opRead:    {FaultReadError, FaultReadFlip, FaultReadMisdirect, FaultSlow, FaultShort},
 	opWrite:   {FaultWriteError, FaultWriteFlip, FaultWriteMisdirect, FaultWriteLost, FaultSlow, FaultShort},
 	opFlush:   {FaultFlushError, FaultFlushLie, FaultSlow},
-	opDiscard: {FaultWriteError, FaultSlow},
+	opDiscard: {FaultWriteError, FaultSlow, FaultDiscardError},
 }
 
 func (k opKind) meets(f Fault) bool {
@@ -100,6 +102,8 @@ func (p *Faults) prob(f Fault) float64 {
 		return p.Slow
 	case FaultShort:
 		return p.Short
+	case FaultDiscardError:
+		return p.DiscardError
 	}
 	return 0
 }

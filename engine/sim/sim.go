@@ -13,7 +13,8 @@
 //     first. A completion never runs inside the submission.
 //   - completions come in any order; of two operations in flight at once either may take effect first, and a read sees any
 //     sectors of a write that has not completed.
-//   - a write is visible to later reads when it completes and durable when a flush that began after that completes.
+//   - a write is visible to later reads when it completes and durable when a flush that began after that completes. So is a
+//     discard: afterwards each page of it is what it was, zeros, or anything.
 //
 // No locks: one goroutine.
 //
@@ -32,6 +33,7 @@
 //	write-lost       success, and nothing happened. The parent's checksum sees it.
 //	slow             the operation takes SlowNs (50 ms); SlowRead slows reads only. No order may depend on it, no time-out above may corrupt.
 //	short            a transfer ends early at a sector, as the kernel may. It is continued.
+//	discard-error    EIO; each sector is discarded or not. Nobody needs what is there. A write-error of a discard is the same.
 //	Damage           EIO for a place until it is rewritten (latent sector error).
 //	Flip             rot: a bit of what is stored changes while nobody looks.
 //	Shorten          the device is smaller than it says: reads there are short or empty, writes fail with ENOSPC.

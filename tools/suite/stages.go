@@ -25,6 +25,6 @@ var stages = []stage{
 	{name: "planted reuse", planted: true, args: []string{"-tags=planted_reuse", "-failfast", "-timeout=10m", "./storage/campaign"}},
 	{name: "planted noflush", planted: true, args: []string{"-tags=planted_noflush", "-failfast", "-timeout=10m", "./storage/campaign"}},
 	{name: "planted noflush, real disk", planted: true, args: []string{"-tags=planted_noflush", "-failfast", "-timeout=10m", "-run=^TestPowerCuts$", "./tools/cutloop"}},
-	{name: "planted discard", planted: true, args: []string{"-tags=planted_discard", "-failfast", "-timeout=10m", "-run=^TestRandomLives$", "./storage/campaign"}},
+	{name: "planted discard", planted: true, args: []string{"-tags=planted_discard", "-failfast", "-timeout=10m", "-run=^(TestPowerCutAtEveryDiscard|TestRandomLives)$", "./storage/campaign"}},
 	{name: "planted nocrc", planted: true, args: []string{"-tags=planted_nocrc", "-failfast", "-timeout=10m", "./storage/campaign"}},
 }
