@@ -13,6 +13,7 @@ type Tree struct {
 	cfg     Config // immutable
 	cache   cache
 	loading map[format.BlockNo]*load
+	spare   *load // as many as there were at once
 	folding bool
 	fold    *folder   // scratch memory that folds share
 	batch   arena.Buf // what folds write from
@@ -30,6 +31,8 @@ type load struct {
 	miss    Miss
 	waiters engine.WaitList
 	err     error
+	refs    int   // the fiber that reads, and those that wait
+	next    *load // free list
 }
 
 // New makes a tree service with an empty cache.

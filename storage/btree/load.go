@@ -94,13 +94,16 @@ func (t *Tree) fetch(f *engine.Fiber, m Miss, cell format.ValueCell) error {
 		block = cell.Piece(0).Start
 	}
 	if l := t.loading[block]; l != nil {
+		l.refs++
 		l.waiters.Wait(f)
-		if l.miss == m {
-			return l.err
+		err := l.err
+		if l.miss != m { // it was something else; look again
+			err = nil
 		}
-		return nil // it was something else; look again
+		t.loaded(l)
+		return err
 	}
-	l := &load{miss: m}
+	l := t.newLoad(m)
 	t.loading[block] = l
 	t.loads++
 	if m.kind == frameNode {
@@ -112,7 +115,27 @@ func (t *Tree) fetch(f *engine.Fiber, m Miss, cell format.ValueCell) error {
 	if l.waiters.Len() > 0 {
 		l.waiters.WakeAll(f.Turn())
 	}
-	return l.err
+	err := l.err
+	t.loaded(l)
+	return err
+}
+
+func (t *Tree) newLoad(m Miss) *load {
+	l := t.spare
+	if l == nil {
+		l = &load{}
+	} else {
+		t.spare = l.next
+	}
+	l.miss, l.refs, l.next = m, 1, nil
+	return l
+}
+
+// loaded ends one use of a load; after the last one it serves for another.
+func (t *Tree) loaded(l *load) {
+	if l.refs--; l.refs == 0 {
+		l.err, l.next, t.spare = nil, t.spare, l
+	}
 }
 
 // loadNode reads, verifies, and only then lets others see the bytes.
@@ -146,8 +169,8 @@ func (t *Tree) loadValue(f *engine.Fiber, m Miss, cell format.ValueCell) error {
 // readNode reads a node into b and verifies it.
 func (t *Tree) readNode(f *engine.Fiber, p format.ChildPtr, level int, b []byte) error {
 	e := t.nodeExtent(p)
-	if err := t.inSpace(p.String(), e); err != nil {
-		return err
+	if !t.owns(e) {
+		return t.inSpace(p.String(), e)
 	}
 	if err := t.cfg.Device.Read(f, b, e.Offset()); err != nil {
 		return err
@@ -190,12 +213,20 @@ func refOf(level int) uint8 {
 
 // inSpace refuses a pointer out of the slice before anything is read for it.
 func (t *Tree) inSpace(what string, e format.Extent) error {
-	for _, s := range t.cfg.Space {
-		if s.Contains(e) {
-			return nil
-		}
+	if t.owns(e) {
+		return nil
 	}
 	return &format.CorruptError{Place: t.place(e), What: what + " position", Want: fmt.Sprint("inside ", t.cfg.Space), Got: e.String()}
+}
+
+// owns tells whether the slice has all of e.
+func (t *Tree) owns(e format.Extent) bool {
+	for _, s := range t.cfg.Space {
+		if s.Contains(e) {
+			return true
+		}
+	}
+	return false
 }
 
 func (t *Tree) place(e format.Extent) format.Place {

@@ -208,7 +208,10 @@ func VerifyNode(p Place, b []byte, want ChildPtr, level int, store UUID) error {
 // CheckNode checks the inside of a node, whose header was decoded, without knowing its parent: cells lie end to end in
 // slot order, keys ascend, and what remains is zero.
 func CheckNode(p Place, b []byte) error {
-	_, err := CheckEntries(p, b)
+	if Node(b).sound() {
+		return nil
+	}
+	_, err := CheckEntries(p, b) // says what is wrong
 	return err
 }
 

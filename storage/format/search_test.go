@@ -138,3 +138,37 @@ func BenchmarkSearchCold(b *testing.B) {
 		})
 	}
 }
+
+// The quick check of a node says of every damage what the thorough one says.
+func TestSoundIsWhatCheckEntriesFinds(t *testing.T) {
+	rng := rand.New(rand.NewPCG(15, 16))
+	good, bad := 0, 0
+	for range 40_000 {
+		var keys [][]byte
+		for i := range 1 + rng.IntN(12) {
+			keys = append(keys, fmt.Appendf(nil, "key%0*d", 1+rng.IntN(10), i*rng.IntN(50)))
+		}
+		n := packed(keys, rng.IntN(30), rng.IntN(2))[:NodeBytesMin]
+		used := n.Used()
+		for range rng.IntN(3) { // where it matters: counts, slots, cells, and the zeros behind
+			at := []int{rng.IntN(NodeHeaderBytes), rng.IntN(used), rng.IntN(min(used+20, len(n))), rng.IntN(len(n))}[rng.IntN(4)]
+			n[at] ^= 1 << rng.IntN(8)
+		}
+		p := Place{Extent: Extent{Start: BlockNo(le.Uint64(n[24:]))}}
+		if _, err := DecodeNodeHeader(p, n); err != nil {
+			continue
+		}
+		_, err := CheckEntries(p, n)
+		if n.sound() != (err == nil) || (CheckNode(p, n) == nil) != (err == nil) {
+			t.Fatalf("sound: %v; thoroughly: %v; node %x", n.sound(), err, n[:300])
+		}
+		if err == nil {
+			good++
+		} else {
+			bad++
+		}
+	}
+	if good < 1000 || bad < 1000 {
+		t.Fatalf("%d nodes were good, %d bad", good, bad)
+	}
+}
