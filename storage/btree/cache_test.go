@@ -197,3 +197,46 @@ func TestWalkChecksStructure(t *testing.T) {
 		}
 	}
 }
+
+// What a Get remembers of the one before is of that root, that key, and of memory that is still the cache's.
+func TestGetOfTheSameKeyAgain(t *testing.T) {
+	r, done := filled(t, rigOptions{blocks: 4000, nodeBytes: 4096, entriesMax: 6, cache: 1 << 20}, 500, 20)
+	defer done()
+	get := func(root Root, key string) (string, bool, Miss) {
+		val, found, m := r.tree.Get(root, []byte(key))
+		return string(val), found, m
+	}
+	first, second := "000100", "000101"
+	before, _ := r.get(first)
+	other, _ := r.get(second)
+	old, changed := r.root, "changed"
+	r.fold(map[string]*string{first: &changed, second: nil}, nil)
+	for range 3 {
+		r.get(first)
+		r.get(second) // and its path is cached
+		for range 2 {
+			if v, found, m := get(r.root, first); v != changed || !found || !m.None() {
+				t.Fatalf("the new tree has %q, %v, %v", v, found, m)
+			}
+		}
+		if _, found, m := get(r.root, second); found || !m.None() {
+			t.Fatalf("a key that is gone is found: %v, %v", found, m)
+		}
+		r.root, old = old, r.root
+		if v, found := r.get(second); v != other || !found {
+			t.Fatalf("the old tree has %q, %v", v, found)
+		}
+		for range 2 {
+			if v, found := r.get(first); v != before || !found {
+				t.Fatalf("the old tree has %q, %v", v, found)
+			}
+		}
+		r.root, old = old, r.root
+	}
+	r.get(first)
+	for r.tree.cache.evict() {
+	}
+	if _, found, m := get(r.root, first); found || m.None() {
+		t.Fatal("a value is lent whose memory is no longer the cache's")
+	}
+}

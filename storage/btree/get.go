@@ -1,6 +1,7 @@
 package btree
 
 import (
+	"bytes"
 	"fmt"
 
 	"basalt/engine"
@@ -14,6 +15,7 @@ type Tree struct {
 	cache   cache
 	loading map[format.BlockNo]*load
 	spare   *load // as many as there were at once
+	last    lastGet
 	folding bool
 	fold    *folder   // scratch memory that folds share
 	batch   arena.Buf // what folds write from
@@ -108,6 +110,11 @@ func (t *Tree) Get(root Root, key []byte) (val []byte, found bool, miss Miss) {
 	if root.Height == 0 {
 		return nil, false, Miss{}
 	}
+	last := &t.last
+	if last.seen == t.cache.changes && last.root == root.ChildPtr && last.is(key) {
+		t.cache.hits++
+		return last.val, true, Miss{}
+	}
 	ptr := root.ChildPtr
 	for level := int(root.Height) - 1; ; level-- {
 		n := t.cache.node(ptr)
@@ -123,7 +130,32 @@ func (t *Tree) Get(root Root, key []byte) (val []byte, found bool, miss Miss) {
 			return nil, false, Miss{}
 		}
 		val, miss := t.valueOf(ptr, n, i)
+		if miss.None() {
+			last.note(root.ChildPtr, t.cache.changes, key, val)
+		}
 		return val, miss.None(), miss
+	}
+}
+
+// lastGet is what the last Get has found. Who reads an object piece by piece asks for its record each time; as long as nothing came into the cache or
+// went, its value stands where it stood.
+type lastGet struct {
+	root format.ChildPtr
+	seen uint64 // cache.changes
+	key  [lastKeyMax]byte
+	klen int // 0: nothing was found yet
+	val  []byte
+}
+
+const lastKeyMax = 64 // what has a longer key is looked up each time
+
+func (g *lastGet) is(key []byte) bool { return g.klen > 0 && bytes.Equal(g.key[:g.klen], key) }
+
+func (g *lastGet) note(root format.ChildPtr, seen uint64, key, val []byte) {
+	g.klen = 0
+	if len(key) <= lastKeyMax {
+		g.klen = copy(g.key[:], key)
+		g.root, g.seen, g.val = root, seen, val
 	}
 }
 
