@@ -281,7 +281,8 @@ func (tx *Tx) Zero(c Coll, obj []byte, off, n uint64) error {
 
 // Remove deletes an object with everything it has. An object that was cloned, or is a clone, goes record by record: where it and the rest of the
 // transaction would touch more than Options.SharedMax of them the answer is ErrTooLarge, and who wants it to go must first cut it in steps,
-// from its end. SharedMax/2 blocks are never too many for one step.
+// from its end. SharedMax/2 blocks are never too many for one step, but on a full store the space that is kept for removals may be enough for fewer:
+// the answer is ErrFull then, and a smaller step is taken.
 func (tx *Tx) Remove(c Coll, obj []byte) error {
 	if err := tx.writable(c); err != nil {
 		return err

@@ -33,11 +33,12 @@ func (o *Objects) Copy(from, to []byte) error {
 	})
 }
 
-// remove removes an object. What shares too many blocks with others for one transaction is marked as unfinished and cut from its end before it goes.
+// remove removes an object. What lies in too many pieces for one transaction, or for the little space that a full store keeps for removals, is marked
+// as unfinished and cut from its end before it goes.
 func (o *Objects) remove(f *engine.Fiber, s *storage.Store, name []byte) (storage.Seq, error) {
 	for {
 		seq, err := s.Update(f, func(tx *storage.Tx) error { return tx.Remove(o.coll(), name) })
-		if !errors.Is(err, storage.ErrTooLarge) {
+		if !errors.Is(err, storage.ErrTooLarge) && !errors.Is(err, storage.ErrFull) {
 			return seq, err
 		}
 		if err := o.cut(f, s, name); err != nil {
@@ -46,17 +47,25 @@ func (o *Objects) remove(f *engine.Fiber, s *storage.Store, name []byte) (storag
 	}
 }
 
-// cutLeast bytes of an object are never too much for one transaction, whatever pieces they lie in: half of the store's SharedMax in blocks.
-const cutLeast = 4 << 20
+// cutLeast bytes of an object are never too much for one transaction, whatever pieces they lie in: half of the store's SharedMax in blocks. On a full
+// store the space that is kept for removals may be enough for a few blocks only.
+const (
+	cutLeast     = 4 << 20
+	cutLeastFull = cutBlock
+	cutBlock     = 4096
+)
 
 // cut takes away as much of an object's end as one transaction can.
 func (o *Objects) cut(f *engine.Fiber, s *storage.Store, name []byte) error {
-	n := uint64(0)
+	n, least := uint64(0), uint64(cutLeast)
 	for {
 		_, err := s.Update(f, func(tx *storage.Tx) error {
 			info, err := tx.Stat(o.coll(), name)
 			if err != nil {
 				return err
+			}
+			if info.Size == 0 {
+				return storage.ErrFull // even the name is too much
 			}
 			if n == 0 {
 				n = info.Size / 2
@@ -64,9 +73,17 @@ func (o *Objects) cut(f *engine.Fiber, s *storage.Store, name []byte) error {
 			if err := tx.SetAttr(o.coll(), name, unfinished, []byte{1}); err != nil {
 				return err
 			}
-			return tx.Truncate(o.coll(), name, info.Size-min(info.Size, max(n, cutLeast)))
+			left := info.Size - min(info.Size, max(n, least))
+			left = (left + cutBlock - 1) / cutBlock * cutBlock // a part of a block would have to be written
+			return tx.Truncate(o.coll(), name, left)
 		})
-		if !errors.Is(err, storage.ErrTooLarge) || n <= cutLeast {
+		switch {
+		case errors.Is(err, storage.ErrFull):
+			least = cutLeastFull
+		case !errors.Is(err, storage.ErrTooLarge):
+			return err
+		}
+		if n <= least {
 			return err
 		}
 		n /= 2

@@ -2,6 +2,7 @@ package node
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -86,5 +87,51 @@ func TestRemoveInSteps(t *testing.T) {
 	_, err = o.Stat([]byte("b"))
 	failed(t, err, outcome.Failed, "not there")
 	o.mustHave(t, "a", text)
+	o.check(t)
+}
+
+// On a full store the space that is kept for removals is too little for a clone in many pieces at once. It is removed all the same.
+func TestRemoveInStepsFromAFullStore(t *testing.T) {
+	o := objectsOf(t)
+	const block, pieces, clones = 4096, 1000, 60
+	err := o.with(false, func(f *engine.Fiber, s *storage.Store) error {
+		update := func(fn func(tx *storage.Tx) error) error { _, err := s.Update(f, fn); return err }
+		if err := update(func(tx *storage.Tx) error { return tx.CreateCollection(o.coll()) }); err != nil {
+			return err
+		}
+		for i := range pieces { // every other block, and no two of them beside each other on the device
+			if err := update(func(tx *storage.Tx) error {
+				return errors.Join(tx.Write(o.coll(), []byte("a"), uint64(2*i*block), make([]byte, block)), tx.Write(o.coll(), []byte("between"), uint64(2*i*block), make([]byte, block)))
+			}); err != nil {
+				return err
+			}
+		}
+		for i := range clones {
+			if err := update(func(tx *storage.Tx) error { return tx.Clone(o.coll(), []byte("a"), fmt.Appendf(nil, "clone %d", i)) }); err != nil {
+				return err
+			}
+		}
+		for i, n := 0, putFirst; n >= block; i++ {
+			err := update(func(tx *storage.Tx) error {
+				return tx.Write(o.coll(), fmt.Appendf(nil, "fill %d", i), 0, make([]byte, n))
+			})
+			if errors.Is(err, storage.ErrFull) {
+				n /= 2
+			} else if err != nil {
+				return err
+			}
+		}
+		err := update(func(tx *storage.Tx) error { return tx.Remove(o.coll(), []byte("clone 7")) })
+		if !errors.Is(err, storage.ErrFull) {
+			t.Errorf("the removal in one transaction: %v", err)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := o.Remove([]byte("clone 7")); err != nil {
+		t.Fatal(err)
+	}
 	o.check(t)
 }
