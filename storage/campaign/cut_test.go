@@ -135,23 +135,8 @@ func surviveLoss(p plan, m *model, n int, reported, applied uint64, left *sim.Di
 	if err != nil {
 		return err
 	}
-	if err := l.do(func(f *engine.Fiber) error {
-		seq, err := l.s.Update(f, func(tx *storage.Tx) error {
-			if !tx.HasCollection(9) {
-				if err := tx.CreateCollection(9); err != nil {
-					return err
-				}
-			}
-			return tx.Put(9, []byte("after"), []byte("the cut"))
-		})
-		if errors.Is(err, storage.ErrFull) { // it was full before: what only removes is taken all the same
-			seq, err = l.s.Update(f, func(tx *storage.Tx) error { return tx.Delete(1, []byte("after")) })
-		}
-		if err != nil {
-			return err
-		}
-		return l.s.Commit(f, seq)
-	}); err != nil {
+	removed, err := l.goOn(at)
+	if err != nil {
 		return fmt.Errorf("first transaction after recovery to %d: %w", at, err)
 	}
 	if err := l.unmount(); err != nil {
@@ -163,11 +148,57 @@ func surviveLoss(p plan, m *model, n int, reported, applied uint64, left *sim.Di
 	if n%4 != 0 {
 		return nil
 	}
-	if err := l.mount(); err != nil {
-		return fmt.Errorf("second mount: %w", err)
+	if err := l.mount(); err != nil || removed > 0 {
+		if err != nil {
+			err = fmt.Errorf("second mount: %w", err)
+		}
+		return err
 	}
 	if _, err := l.verify(at, at); err != nil {
 		return fmt.Errorf("second mount: %w", err)
 	}
 	return nil
+}
+
+// fullAvail is how much of a slice may be said to be available where a small write is refused: what is free lies in pieces too short for a node.
+const fullAvail = 64 // a 64th
+
+// goOn writes a little to a store that was recovered to transaction at. One that was full before may refuse that, but only if it says so, and not for
+// ever: every removal is taken, and with what they free the write is taken too. removed is how many objects went.
+func (l *life) goOn(at uint64) (removed int, err error) {
+	err = l.do(func(f *engine.Fiber) error {
+		for i := 0; ; i++ {
+			sp := l.s.Space()
+			seq, err := l.s.Update(f, func(tx *storage.Tx) error {
+				if !tx.HasCollection(9) {
+					if err := tx.CreateCollection(9); err != nil {
+						return err
+					}
+				}
+				return tx.Put(9, []byte("after"), []byte("the cut"))
+			})
+			if err == nil {
+				return l.s.Commit(f, seq)
+			}
+			if !errors.Is(err, storage.ErrFull) || i == len(l.m.objects.names) {
+				return err
+			}
+			if removed == 0 && sp.Avail > sp.Total/fullAvail {
+				return differ("%v: %d blocks of %d are available", err, sp.Avail, sp.Total)
+			}
+			c, name := int(l.m.objects.names[i][0]), l.m.objects.names[i][1:]
+			if _, ok := l.m.object(c, name, at); !ok {
+				continue
+			}
+			_, err = l.s.Update(f, func(tx *storage.Tx) error { return tx.Remove(storage.Coll(c), []byte(name)) })
+			if errors.Is(err, storage.ErrTooLarge) {
+				continue
+			}
+			if err != nil {
+				return fmt.Errorf("removal of object %d/%s from a full store: %w", c, name, err)
+			}
+			removed++
+		}
+	})
+	return removed, err
 }
