@@ -3,6 +3,7 @@ package storage
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"fmt"
 
 	"basalt/engine"
@@ -73,6 +74,11 @@ func Mount(f *engine.Fiber, h *device.Handle, slice int, opt Options) (*Store, *
 		s.endDiscards(f)
 		s.discard(f.Turn())
 		return nil, rep, err
+	}
+	if opt.ScrubIntervalNs > 0 {
+		if err := s.wakeScrub(f.Turn()); err != nil {
+			return nil, rep, errors.Join(err, s.Unmount(f))
+		}
 	}
 	return s, rep, nil
 }
@@ -331,6 +337,7 @@ func (s *Store) Unmount(f *engine.Fiber) error {
 	s.closing = true
 	s.waitSlot.WakeAll(f.Turn())
 	s.endDiscards(f)
+	s.endScrub(f)
 	var err error
 	if !s.opt.ReadOnly {
 		if err = s.Checkpoint(f); err == nil {

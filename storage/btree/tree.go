@@ -98,6 +98,7 @@ type Env interface {
 
 // Visitor is called by Walk. A nil function is not called.
 type Visitor struct {
+	From  []byte // entries before this key, and nodes that have only such, are left out; the path to it is visited
 	Node  func(e format.Extent, ptr format.ChildPtr, level int) error
 	Entry func(key, val []byte, out bool) error        // out: val is a format.ValueCell
 	Value func(key []byte, v format.ValueExtent) error // each piece of an out-of-line value

@@ -97,6 +97,10 @@ func (w *walker) checkKeys(n format.Node, e format.Extent, lo, hi []byte) error 
 func (w *walker) children(n format.Node, level int, lo, hi []byte) (entries uint64, flags uint32, whole bool, err error) {
 	whole = true
 	for i := range n.Count() {
+		if w.before(n, i, hi) {
+			whole = false
+			continue
+		}
 		b := &w.bounds[level]
 		b[0] = n.AppendKey(b[0][:0], i)
 		clo, chi := b[0], hi
@@ -122,10 +126,28 @@ func (w *walker) children(n format.Node, level int, lo, hi []byte) (entries uint
 	return entries, flags, whole, nil
 }
 
+// before tells whether all of child i lies before where the walk begins.
+func (w *walker) before(n format.Node, i int, hi []byte) bool {
+	if len(w.v.From) == 0 {
+		return false
+	}
+	if i+1 < n.Count() {
+		w.key = n.AppendKey(w.key[:0], i+1)
+		hi = w.key
+	}
+	return hi != nil && bytes.Compare(hi, w.v.From) <= 0
+}
+
 func (w *walker) leaf(n format.Node, ptr format.ChildPtr) (flags uint32, err error) {
 	for i := range n.Count() {
 		w.key = n.AppendKey(w.key[:0], i)
 		val, out := n.Value(i)
+		if out {
+			flags |= format.PtrValues
+		}
+		if bytes.Compare(w.key, w.v.From) < 0 {
+			continue
+		}
 		if w.v.Entry != nil {
 			if err := w.v.Entry(w.key, val, out); err != nil {
 				return 0, err
@@ -134,7 +156,6 @@ func (w *walker) leaf(n format.Node, ptr format.ChildPtr) (flags uint32, err err
 		if !out {
 			continue
 		}
-		flags |= format.PtrValues
 		cell := format.ValueCell(val)
 		if err := w.t.lendValue(w.f, cell, true, func([]byte) error { return nil }); err != nil {
 			if err = w.bad(ptr, 0, fmt.Errorf("value of key %x: %w", w.key, err)); err != nil {
