@@ -55,6 +55,9 @@ func (s *Store) fixedDamage(f *engine.Fiber) (bad []Quarantined, ok bool) {
 		}
 	}
 	for _, at := range format.LabelPlaces(uint64(s.dev.Bytes()) / format.BlockBytes) {
+		if s.super.Slice != 0 {
+			break // one slice looks at the device's own
+		}
 		note(WhatLabel, at, func() error {
 			err := s.dev.Read(f, mem[:format.LabelBytes], at.Offset())
 			if err == nil {
