@@ -246,7 +246,7 @@ func (tx *Tx) zero(c Coll, obj []byte, o *format.Onode, off uint64, n int) error
 	if err := tx.collect(c, obj, b, b+1); err != nil || len(tx.recs) == 0 {
 		return err
 	}
-	return tx.patch(c, obj, o, off, nil, n)
+	return tx.lostPatch(c, obj, off, n, tx.patch(c, obj, o, off, nil, n))
 }
 
 // patch changes n bytes at off, inside one block, to p, or to zero if p is nil. The whole block is kept in memory until a fold writes it.
@@ -330,6 +330,9 @@ func (tx *Tx) content(c Coll, obj []byte, p *extentPiece, b uint64) ([]byte, err
 				return tx.s.arena.Bytes(tx.loaded.blocks[j].buf), nil
 			}
 		}
+	}
+	if tx.s.salvage.gaveUp(ref) {
+		return nil, errLost
 	}
 	tx.missBlock = ref
 	tx.missOf.coll, tx.missOf.object, tx.missOf.block = c, append(tx.missOf.object[:0], obj...), b

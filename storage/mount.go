@@ -29,6 +29,10 @@ type MountReport struct {
 // Mount opens a slice: it finds the newest valid superblock, replays the journal, and makes a superblock of its own durable before it
 // returns, so that no record of another life is ever replayed. With Options.ReadOnly it writes nothing.
 func Mount(f *engine.Fiber, h *device.Handle, slice int, opt Options) (*Store, *MountReport, error) {
+	return mount(f, h, slice, opt, nil)
+}
+
+func mount(f *engine.Fiber, h *device.Handle, slice int, opt Options, sv *salvage) (*Store, *MountReport, error) {
 	opt = opt.withDefaults()
 	if err := opt.validate(); err != nil {
 		return nil, nil, err
@@ -44,8 +48,15 @@ func Mount(f *engine.Fiber, h *device.Handle, slice int, opt Options) (*Store, *
 			return nil, nil, fmt.Errorf("storage: %w", err)
 		}
 	}
+	s.salvage = sv
 	s.progress.begin(f.Turn(), opt.Progress)
-	if err := s.recover(f, rep); err != nil {
+	if err = sv.lookThrough(f, s); err == nil {
+		err = s.recover(f, rep)
+	}
+	if err == nil {
+		err = sv.agreed(s)
+	}
+	if err != nil {
 		s.discard(f.Turn())
 		return nil, rep, err
 	}
@@ -166,7 +177,13 @@ func (s *Store) recover(f *engine.Fiber, rep *MountReport) error {
 	if err := s.readMap(f, rep); err != nil {
 		return err
 	}
+	if err := s.salvage.regrow(f, s); err != nil {
+		return err
+	}
 	if err := s.findCollections(f); err != nil {
+		return err
+	}
+	if err := s.salvage.reconcile(f, s); err != nil {
 		return err
 	}
 	return s.replay(f, rep)
@@ -174,9 +191,12 @@ func (s *Store) recover(f *engine.Fiber, rep *MountReport) error {
 
 // readMap loads the space map that the superblock names. A map that cannot be read is rebuilt: what the tree does not name is free.
 func (s *Store) readMap(f *engine.Fiber, rep *MountReport) error {
-	err := s.loadMap(f)
+	err := error(errRebuild)
+	if !s.salvage.rebuilds() {
+		err = s.loadMap(f)
+	}
 	if err != nil {
-		if s.super.Map.Region == format.MapNone || format.IsCorrupt(err) {
+		if s.super.Map.Region == format.MapNone || err == errRebuild || isDamage(err) {
 			rep.MapRebuilt = err.Error()
 			err = s.rebuildMap(f)
 		}
@@ -251,6 +271,7 @@ func (s *Store) rebuildMap(f *engine.Fiber) error {
 			}
 			return claim(x, "object extent")
 		},
+		Bad:    s.salvage.passOver,
 		Budget: func(f *engine.Fiber) error { f.Yield(); return nil },
 	})
 }
@@ -283,6 +304,7 @@ func (s *Store) findCollections(f *engine.Fiber) error {
 			continue
 		}
 		if int(k.Coll) == c {
+			s.salvage.noRecord(k.Coll)
 			c++ // keys without a collection: its record would have been first
 		} else {
 			c = int(k.Coll)

@@ -306,3 +306,64 @@ func TestBadLeaf(t *testing.T) {
 	}
 	c.unmount()
 }
+
+// A bad block that two objects share is each one's: the scrub lists both, and what replaces it in one leaves the other as it is. A repair makes a hole
+// of it in both.
+func TestSharedBadBlock(t *testing.T) {
+	b := newBench(t, 360, nil, 16<<20)
+	b.format()
+	b.mount()
+	b.update(func(tx *Tx) error { return tx.CreateCollection(1) })
+	b.update(func(tx *Tx) error { return tx.Write(1, []byte("a"), 0, bytes.Repeat([]byte("x"), 4*blockSize)) })
+	for _, name := range []string{"b", "c"} {
+		b.update(func(tx *Tx) error { return tx.Clone(1, []byte("a"), []byte(name)) })
+	}
+	b.commit(b.s.Applied())
+	at := b.blockAt(1, "a", 2)
+	b.disk.Flip(at.Offset()+7, 2)
+	b.scrubNow()
+	names := func() (list string) {
+		for _, q := range b.s.Quarantine() {
+			if q.At != at || q.Block != 2 {
+				t.Fatalf("in quarantine: %v", &q)
+			}
+			list += string(q.Object)
+		}
+		return list
+	}
+	if got := names(); got != "abc" {
+		t.Fatalf("in quarantine: the block of %q", got)
+	}
+	b.update(func(tx *Tx) error { return tx.Write(1, []byte("b"), 2*blockSize, make([]byte, blockSize)) })
+	if got := names(); got != "ac" {
+		t.Fatalf("in quarantine after a write to b: the block of %q", got)
+	}
+	for name, bad := range map[string]bool{"a": true, "b": false, "c": true} {
+		if err := b.readBlock(name, 2); (err != nil) != bad || bad && !isObject(err, name) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for i := range 200 {
+		b.update(func(tx *Tx) error {
+			return tx.Put(1, []byte(fmt.Sprintf("key%04d", i)), bytes.Repeat([]byte{byte(i)}, 200))
+		})
+	}
+	b.do(b.s.Checkpoint)
+	leaf := b.leafOf("key0100")
+	b.unmount()
+	c := b.reboot(361)
+	p := c.plan()
+	if len(p.Losses.Blocks) != 2 || len(p.Refused) > 0 {
+		t.Fatalf("%+v", p)
+	}
+	c.must(c.repair(p, RepairWish{Blocks: true}))
+	c.fsck()
+
+	d := b.reboot(362)
+	d.disk.Flip(leaf.Offset()+70, 1)
+	p = d.plan()
+	if len(p.Losses.Ranges) != 1 || len(p.Refused) != 1 {
+		t.Fatalf("a torn tree with shared blocks: %+v", p)
+	}
+	d.refuses(p, RepairWish{Blocks: true, Journal: true, Nodes: true}, "no repair mends")
+}

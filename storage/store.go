@@ -96,6 +96,7 @@ type Store struct {
 	onCommit   func(t *engine.Turn, committed Seq)
 	onFail     func(t *engine.Turn, err error)
 	bad        quarantine
+	salvage    *salvage // of a repair, or nil
 	scrub      scrub
 	onBad      func(t *engine.Turn, q Quarantined, healed bool)
 	stats      counters

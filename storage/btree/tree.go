@@ -104,6 +104,10 @@ type Visitor struct {
 	Value func(key []byte, v format.ValueExtent) error // each piece of an out-of-line value
 	// Bad is told about a node that cannot be read or verified; nil returned = go on without that subtree.
 	Bad func(ptr format.ChildPtr, level int, err error) error
+	// Lost is told after Bad which keys went with what cannot be read: those of [lo, hi); a nil hi has no end.
+	Lost func(lo, hi []byte, err error)
+	// Long is given each out-of-line value that could be read.
+	Long func(key, val []byte) error
 	// Budget is called after each node and may suspend.
 	Budget func(f *engine.Fiber) error
 }

@@ -42,7 +42,7 @@ func (w *walker) node(ptr format.ChildPtr, level int, lo, hi []byte) (whole bool
 		err = w.checkKeys(n, e, lo, hi)
 	}
 	if err != nil {
-		return false, w.bad(ptr, level, err)
+		return false, w.lose(ptr, level, lo, hi, err)
 	}
 	if w.v.Node != nil {
 		if err := w.v.Node(e, ptr, level); err != nil {
@@ -67,6 +67,23 @@ func (w *walker) node(ptr format.ChildPtr, level int, lo, hi []byte) (whole bool
 		})
 	}
 	return whole, err
+}
+
+// lose is bad for what takes keys with it.
+func (w *walker) lose(ptr format.ChildPtr, level int, lo, hi []byte, why error) error {
+	err := w.bad(ptr, level, why)
+	if err == nil && w.v.Lost != nil {
+		w.v.Lost(lo, hi, why)
+	}
+	return err
+}
+
+// long gives a value to the visitor.
+func (w *walker) long(val []byte) error {
+	if w.v.Long == nil {
+		return nil
+	}
+	return w.v.Long(w.key, val)
 }
 
 func (w *walker) bad(ptr format.ChildPtr, level int, err error) error {
@@ -157,8 +174,9 @@ func (w *walker) leaf(n format.Node, ptr format.ChildPtr) (flags uint32, err err
 			continue
 		}
 		cell := format.ValueCell(val)
-		if err := w.t.lendValue(w.f, cell, true, func([]byte) error { return nil }); err != nil {
-			if err = w.bad(ptr, 0, fmt.Errorf("value of key %x: %w", w.key, err)); err != nil {
+		if err := w.t.lendValue(w.f, cell, true, w.long); err != nil {
+			behind := append(bytes.Clone(w.key), 0)
+			if err = w.lose(ptr, 0, w.key, behind, fmt.Errorf("value of key %x: %w", w.key, err)); err != nil {
 				return 0, err
 			}
 		}
