@@ -205,7 +205,7 @@ func (s *Store) fold(f *engine.Fiber) (btree.Root, error) {
 		s.rest(f, 1)
 	}
 	c.stage = stageData
-	env := &foldEnv{s: s, hint: s.hint}
+	env := &foldEnv{f: f, s: s, hint: s.hint}
 	if err := env.writeDirty(f); err != nil {
 		return btree.Root{}, err
 	}

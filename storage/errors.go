@@ -53,6 +53,7 @@ type RotError struct {
 	Device string
 	Record uint64 // sequence of the journal record that cannot be read
 	Proof  uint64 // sequence of the later record that proves it was durable
+	Super  uint64 // the superblock that this one names, if it is newer than the newest that was found
 	Why    string
 }
 

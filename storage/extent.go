@@ -128,6 +128,7 @@ func (tx *Tx) trim(c Coll, obj []byte, lo, hi uint64, drop, again bool) (removed
 
 // take is trim of the extents that have been collected. most bounds what the transaction touches of shared objects.
 func (tx *Tx) take(c Coll, obj []byte, lo, hi uint64, drop, again bool, most int) (removed uint64, err error) {
+	tx.cuts(c, obj, lo, hi)
 	for i := range tx.recs {
 		p := &tx.recs[i]
 		from, to := max(lo, p.off), min(hi, p.end())
@@ -233,6 +234,7 @@ func (tx *Tx) cutBlocks(c Coll, obj []byte, o *format.Onode, lo, hi uint64) erro
 	if lo == 0 && hi == blockOffMax {
 		o.Blocks, o.Flags = 0, o.Flags&^format.OnodeApprox
 	}
+	tx.cuts(c, obj, lo, hi)
 	tx.key = format.AppendExtentKey(tx.key[:0], uint16(c), obj, lo)
 	tx.key2 = format.AppendExtentKey(tx.key2[:0], uint16(c), obj, hi)
 	return tx.bury(tx.key, tx.key2)
@@ -244,7 +246,7 @@ func (tx *Tx) zero(c Coll, obj []byte, o *format.Onode, off uint64, n int) error
 	if err := tx.collect(c, obj, b, b+1); err != nil || len(tx.recs) == 0 {
 		return err
 	}
-	return tx.patch(c, obj, o, off, nil, n)
+	return tx.lostPatch(c, obj, off, n, tx.patch(c, obj, o, off, nil, n))
 }
 
 // patch changes n bytes at off, inside one block, to p, or to zero if p is nil. The whole block is kept in memory until a fold writes it.
@@ -264,7 +266,7 @@ func (tx *Tx) patch(c Coll, obj []byte, o *format.Onode, off uint64, p []byte, n
 	var base []byte
 	if len(tx.recs) == 1 {
 		var err error
-		if base, err = tx.content(&tx.recs[0], b); err != nil {
+		if base, err = tx.content(c, obj, &tx.recs[0], b); err != nil {
 			return err
 		}
 	} else {
@@ -312,7 +314,7 @@ func overlay(dst, p []byte) {
 }
 
 // content is what block b of an object contains, which p covers.
-func (tx *Tx) content(p *extentPiece, b uint64) ([]byte, error) {
+func (tx *Tx) content(c Coll, obj []byte, p *extentPiece, b uint64) ([]byte, error) {
 	if p.isDirty {
 		return tx.s.arena.Bytes(p.buf), nil
 	}
@@ -329,6 +331,10 @@ func (tx *Tx) content(p *extentPiece, b uint64) ([]byte, error) {
 			}
 		}
 	}
+	if tx.s.salvage.gaveUp(ref) {
+		return nil, errLost
+	}
 	tx.missBlock = ref
+	tx.missOf.coll, tx.missOf.object, tx.missOf.block = c, append(tx.missOf.object[:0], obj...), b
 	return nil, ErrMiss
 }

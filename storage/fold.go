@@ -119,6 +119,7 @@ func (src *foldSource) Touches(lo, hi []byte) bool {
 
 // foldEnv is what the tree gets from the store while it folds.
 type foldEnv struct {
+	f    *engine.Fiber
 	s    *Store
 	hint BlockNo
 }
@@ -152,6 +153,7 @@ func (e *foldEnv) Return(x Extent) {
 
 // Free takes blocks of the old tree: its superblock is durable, so they wait for the next one.
 func (e *foldEnv) Free(x Extent) {
+	e.s.freedTree(e.f.Turn(), x)
 	e.s.limbo.addFrozen(x)
 	e.s.treeBlocks -= min(e.s.treeBlocks, uint64(x.Len))
 }

@@ -17,7 +17,25 @@ type Finding struct {
 	Extent Extent
 	What   string
 	Err    error // what was found when it was read, if it was
+	Kind   FindingKind
+
+	// Of FoundBlock.
+	Coll   Coll
+	Object []byte
+	Block  uint64
 }
+
+// FindingKind says what a repair can do about it.
+type FindingKind uint8
+
+// The kinds.
+const (
+	FoundOther   FindingKind = iota // nothing
+	FoundBlock                      // a data block that cannot be read: give it up
+	FoundMap                        // the space map says what is not so: make it anew
+	FoundJournal                    // a record that was durable is no more: cut the log there
+	FoundNode                       // a node of the tree, or a long value: make a tree of the rest
+)
 
 func (x Finding) String() string {
 	out := fmt.Sprintf("blocks %v: %s", x.Extent, x.What)
@@ -46,17 +64,30 @@ type FsckReport struct {
 const findingsMax = 1000
 
 func (r *FsckReport) find(e Extent, err error, what string, args ...any) {
+	r.add(Finding{Extent: e, What: fmt.Sprintf(what, args...), Err: err})
+}
+
+func (r *FsckReport) findMap(e Extent, err error, what string, args ...any) {
+	r.add(Finding{Extent: e, What: fmt.Sprintf(what, args...), Err: err, Kind: FoundMap})
+}
+
+func (r *FsckReport) add(x Finding) {
 	if len(r.Findings) == findingsMax {
 		r.More++
 		return
 	}
-	r.Findings = append(r.Findings, Finding{Extent: e, What: fmt.Sprintf(what, args...), Err: err})
+	r.Findings = append(r.Findings, x)
 }
 
 // Fsck checks a slice that nobody has mounted, and writes nothing: it replays the journal in memory, reads every node, value and data block
 // against its checksum, and finds out whether every block is used once, free, or in limbo. The error is for what kept it from looking; what
 // is wrong with the slice is in the report.
 func Fsck(f *engine.Fiber, h *device.Handle, slice int, opt Options) (*FsckReport, error) {
+	return fsck(f, h, slice, opt, nil)
+}
+
+// fsck is Fsck. With salvage it goes on where a mount would refuse, and notes there what that gives up.
+func fsck(f *engine.Fiber, h *device.Handle, slice int, opt Options, sv *salvage) (*FsckReport, error) {
 	opt.ReadOnly = true
 	opt.TxnRecordMax, opt.GroupRecordMax = format.BlockBytes, 2*format.BlockBytes // nothing is written, so the groups need no memory
 	opt = opt.withDefaults()
@@ -66,23 +97,31 @@ func Fsck(f *engine.Fiber, h *device.Handle, slice int, opt Options) (*FsckRepor
 	rep := &FsckReport{}
 	s, err := open(f, h, slice, opt, &rep.Mount)
 	if err != nil {
-		if format.IsCorrupt(err) {
+		if isDamage(err) {
 			rep.find(Extent{}, err, "the slice cannot be opened")
 			return rep, nil
 		}
 		return nil, err
 	}
 	defer func() { s.discard(f.Turn()) }()
+	s.salvage = sv
+	if err := sv.lookThrough(f, s); err != nil {
+		return nil, err
+	}
+	if sv.torn() {
+		return rep, sv.reportTorn(f, rep, s)
+	}
 	if err := s.recover(f, &rep.Mount); err != nil {
 		var rot *RotError
-		if errors.As(err, &rot) || format.IsCorrupt(err) {
+		if errors.As(err, &rot) || isDamage(err) {
 			rep.find(s.super.Journal, err, "the journal cannot be replayed")
 			return rep, nil
 		}
 		return nil, err
 	}
+	sv.report(rep, s)
 	if rep.Mount.MapRebuilt != "" {
-		rep.find(Extent{}, errors.New(rep.Mount.MapRebuilt), "the space map cannot be read; a mount rebuilds it")
+		rep.findMap(Extent{}, errors.New(rep.Mount.MapRebuilt), "the space map cannot be read; a mount rebuilds it")
 	}
 	c := checker{s: s, rep: rep, left: alloc.New(s.space, 1)}
 	for _, e := range s.space {
@@ -121,6 +160,13 @@ func (c *checker) use(e Extent, what string, args ...any) {
 	}
 }
 
+// useFree notes that the space map calls blocks free.
+func (c *checker) useFree(e Extent) {
+	if !c.left.Claim(e) {
+		c.rep.findMap(e, nil, "the space map names blocks that something else names too")
+	}
+}
+
 func (c *checker) run(f *engine.Fiber) error {
 	before := len(c.rep.Findings)
 	if err := c.tree(f); err != nil {
@@ -139,12 +185,12 @@ func (c *checker) run(f *engine.Fiber) error {
 	}
 	c.hiddenItems()
 	c.s.alloc.Ascend(func(e Extent) bool {
-		c.use(e, "the space map")
+		c.useFree(e)
 		c.rep.FreeBlocks += uint64(e.Len)
 		return true
 	})
 	c.left.Ascend(func(e Extent) bool {
-		c.rep.find(e, nil, "nothing names these blocks and they are not free")
+		c.rep.findMap(e, nil, "nothing names these blocks and they are not free")
 		return true
 	})
 	return nil
@@ -337,15 +383,24 @@ func (c *checker) read(f *engine.Fiber, p *extentPiece) error {
 	}
 	defer c.s.arena.Put(buf)
 	mem := c.s.arena.Bytes(buf)
-	if err := c.s.dev.Read(f, mem, p.rec.Extent().Offset()); err != nil {
-		c.rep.find(p.rec.Extent(), err, "object %x at block %d", c.name, p.off)
-		return nil
-	}
+	whole := c.s.dev.Read(f, mem, p.rec.Extent().Offset()) == nil
 	for i := 0; i < int(p.rec.Len); i++ {
-		want, got := p.rec.Crc(i), format.Crc(mem[i*format.BlockBytes:(i+1)*format.BlockBytes])
-		if want != got {
-			at := Extent{Start: p.rec.Start + BlockNo(i), Len: 1}
-			c.rep.find(at, format.CorruptCrc(format.Place{Device: c.s.name, Extent: at}, "data block", want, got), "object %x at block %d", c.name, p.off+uint64(i))
+		at := Extent{Start: p.rec.Start + BlockNo(i), Len: 1}
+		part := mem[i*format.BlockBytes : (i+1)*format.BlockBytes : (i+1)*format.BlockBytes]
+		var err error
+		if !whole { // which of them cannot be read?
+			err = c.s.dev.Read(f, part, at.Offset())
+		}
+		want, got := p.rec.Crc(i), format.Crc(part)
+		if err == nil && want != got {
+			err = format.CorruptCrc(format.Place{Device: c.s.name, Extent: at}, "data block", want, got)
+		}
+		if err != nil {
+			block := p.off + uint64(i)
+			c.rep.add(Finding{
+				Extent: at, What: fmt.Sprintf("object %x at block %d", c.name, block), Err: err,
+				Kind: FoundBlock, Coll: c.coll, Object: c.name, Block: block,
+			})
 		}
 	}
 	return nil

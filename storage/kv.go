@@ -132,6 +132,7 @@ func (tx *Tx) DeleteCollection(c Coll) error {
 	}
 	tx.shrank = true
 	tx.flipColl(c)
+	tx.cuts(c, nil, 0, blockOffMax)
 	tx.key = format.AppendCollectionKey(tx.key[:0], uint16(c))
 	tx.key2 = format.AppendCollectionEnd(tx.key2[:0], uint16(c))
 	return tx.bury(tx.key, tx.key2)

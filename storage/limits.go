@@ -65,6 +65,9 @@ type Options struct {
 	DiscardBytesPerSec int64 // at most; default 512 MiB
 	DiscardDelayNs     int64 // how long what was freed waits for more to be freed; default 1 s
 
+	ScrubBytesPerSec int64 // what the scrub reads at most; default 32 MiB: a tebibyte in 9 hours, and no more than 2 % of what a device of today reads
+	ScrubIntervalNs  int64 // from the end of a pass to the beginning of the next; default 0: a pass begins when StartScrub wants one
+
 	Progress func(p MountProgress) // told about a mount that takes longer than a second, once a second; nil: nobody is
 }
 
@@ -102,6 +105,9 @@ func (o Options) withDefaults() Options {
 	if o.FoldBytesPerSec == 0 {
 		o.FoldBytesPerSec = 128 << 20
 	}
+	if o.ScrubBytesPerSec == 0 {
+		o.ScrubBytesPerSec = 32 << 20
+	}
 	if o.TurnBudgetNs == 0 {
 		o.TurnBudgetNs = 200e3
 	}
@@ -131,6 +137,8 @@ func (o *Options) validate() error {
 	case o.ReplayBytes < o.CacheBytes || o.ReplayAhead < 0 || o.ReplayAhead > replayAheadMax:
 		return fmt.Errorf("storage: ReplayBytes is %d, at least CacheBytes is needed, which is %d; ReplayAhead is %d, possible is up to %d",
 			o.ReplayBytes, o.CacheBytes, o.ReplayAhead, replayAheadMax)
+	case o.ScrubBytesPerSec < format.BlockBytes || o.ScrubIntervalNs < 0:
+		return fmt.Errorf("storage: ScrubBytesPerSec is %d, at least a block is needed; ScrubIntervalNs is %d, possible is 0 and more", o.ScrubBytesPerSec, o.ScrubIntervalNs)
 	case o.TurnSteps < 1 || o.FoldBytesPerSec < format.BlockBytes:
 		return fmt.Errorf("storage: TurnSteps is %d, at least 1 is needed; FoldBytesPerSec is %d, at least a block is", o.TurnSteps, o.FoldBytesPerSec)
 	case o.SharedMax < sharedPerBlock:

@@ -3,6 +3,7 @@ package storage
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"fmt"
 
 	"basalt/engine"
@@ -28,6 +29,10 @@ type MountReport struct {
 // Mount opens a slice: it finds the newest valid superblock, replays the journal, and makes a superblock of its own durable before it
 // returns, so that no record of another life is ever replayed. With Options.ReadOnly it writes nothing.
 func Mount(f *engine.Fiber, h *device.Handle, slice int, opt Options) (*Store, *MountReport, error) {
+	return mount(f, h, slice, opt, nil)
+}
+
+func mount(f *engine.Fiber, h *device.Handle, slice int, opt Options, sv *salvage) (*Store, *MountReport, error) {
 	opt = opt.withDefaults()
 	if err := opt.validate(); err != nil {
 		return nil, nil, err
@@ -43,8 +48,15 @@ func Mount(f *engine.Fiber, h *device.Handle, slice int, opt Options) (*Store, *
 			return nil, nil, fmt.Errorf("storage: %w", err)
 		}
 	}
+	s.salvage = sv
 	s.progress.begin(f.Turn(), opt.Progress)
-	if err := s.recover(f, rep); err != nil {
+	if err = sv.lookThrough(f, s); err == nil {
+		err = s.recover(f, rep)
+	}
+	if err == nil {
+		err = sv.agreed(s)
+	}
+	if err != nil {
 		s.discard(f.Turn())
 		return nil, rep, err
 	}
@@ -73,6 +85,11 @@ func Mount(f *engine.Fiber, h *device.Handle, slice int, opt Options) (*Store, *
 		s.endDiscards(f)
 		s.discard(f.Turn())
 		return nil, rep, err
+	}
+	if opt.ScrubIntervalNs > 0 {
+		if err := s.wakeScrub(f.Turn()); err != nil {
+			return nil, rep, errors.Join(err, s.Unmount(f))
+		}
 	}
 	return s, rep, nil
 }
@@ -160,7 +177,13 @@ func (s *Store) recover(f *engine.Fiber, rep *MountReport) error {
 	if err := s.readMap(f, rep); err != nil {
 		return err
 	}
+	if err := s.salvage.regrow(f, s); err != nil {
+		return err
+	}
 	if err := s.findCollections(f); err != nil {
+		return err
+	}
+	if err := s.salvage.reconcile(f, s); err != nil {
 		return err
 	}
 	return s.replay(f, rep)
@@ -168,9 +191,12 @@ func (s *Store) recover(f *engine.Fiber, rep *MountReport) error {
 
 // readMap loads the space map that the superblock names. A map that cannot be read is rebuilt: what the tree does not name is free.
 func (s *Store) readMap(f *engine.Fiber, rep *MountReport) error {
-	err := s.loadMap(f)
+	err := error(errRebuild)
+	if !s.salvage.rebuilds() {
+		err = s.loadMap(f)
+	}
 	if err != nil {
-		if s.super.Map.Region == format.MapNone || format.IsCorrupt(err) {
+		if s.super.Map.Region == format.MapNone || err == errRebuild || isDamage(err) {
 			rep.MapRebuilt = err.Error()
 			err = s.rebuildMap(f)
 		}
@@ -245,6 +271,7 @@ func (s *Store) rebuildMap(f *engine.Fiber) error {
 			}
 			return claim(x, "object extent")
 		},
+		Bad:    s.salvage.passOver,
 		Budget: func(f *engine.Fiber) error { f.Yield(); return nil },
 	})
 }
@@ -277,6 +304,7 @@ func (s *Store) findCollections(f *engine.Fiber) error {
 			continue
 		}
 		if int(k.Coll) == c {
+			s.salvage.noRecord(k.Coll)
 			c++ // keys without a collection: its record would have been first
 		} else {
 			c = int(k.Coll)
@@ -331,6 +359,7 @@ func (s *Store) Unmount(f *engine.Fiber) error {
 	s.closing = true
 	s.waitSlot.WakeAll(f.Turn())
 	s.endDiscards(f)
+	s.endScrub(f)
 	var err error
 	if !s.opt.ReadOnly {
 		if err = s.Checkpoint(f); err == nil {

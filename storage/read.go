@@ -71,6 +71,9 @@ func (s *Store) readStepAt(f *engine.Fiber, c Coll, obj []byte, off uint64, dst 
 		}
 	}
 	s.putLoadSet(loaded)
+	if err != nil && isDamage(err) { // of the tree: which bytes it kept from us nobody knows
+		return 0, &ObjectError{Coll: c, Name: bytes.Clone(obj), Off: off, Err: err}
+	}
 	if err != nil || len(op.segs) == 0 {
 		return n, err
 	}
@@ -78,6 +81,7 @@ func (s *Store) readStepAt(f *engine.Fiber, c Coll, obj []byte, off uint64, dst 
 	err = s.fetch(f, op, dst[:n])
 	s.unpin(f.Turn(), pin)
 	if err != nil {
+		s.noteRead(f, c, obj, off/format.BlockBytes, blocksUp(off+uint64(n)), err)
 		return 0, &ObjectError{Coll: c, Name: bytes.Clone(obj), Off: off, Err: err}
 	}
 	return n, nil
@@ -177,6 +181,7 @@ func (s *Store) fetch(f *engine.Fiber, op *readOp, dst []byte) error {
 				f.Yield()
 			}
 		}
+		s.wellRead(f.Turn(), g.ext)
 	}
 	return nil
 }

@@ -30,7 +30,7 @@ func (s *Store) replay(f *engine.Fiber, rep *MountReport) error {
 	}
 	defer s.arena.Put(data)
 	verify := s.arena.Bytes(data)
-	scan := journal.NewScan(s.dev, s.name, &s.super, s.arena.Bytes(buf))
+	scan := journal.NewScan(s.journalDevice(), s.name, &s.super, s.arena.Bytes(buf))
 	records, err := s.findEnd(f, scan)
 	if err != nil {
 		return err
@@ -78,6 +78,9 @@ func (s *Store) endsHere(f *engine.Fiber, scan *journal.Scan, r *journal.Record,
 		return false, nil
 	}
 	err := s.verifyRecord(f, r, mem)
+	if err != nil && s.salvage != nil && isDamage(err) && !format.IsCorrupt(err) { // nobody knows whether it stands before its data
+		return true, s.salvage.cutAt(f, s, scan, &RotError{Device: s.name, Record: r.Header.Sequence, Why: err.Error()})
+	}
 	if err == nil || !format.IsCorrupt(err) {
 		return false, err
 	}
@@ -96,7 +99,7 @@ func (s *Store) findEnd(f *engine.Fiber, scan *journal.Scan) (records int, err e
 			break
 		}
 		if r.Header.Epoch > s.super.Epoch {
-			return 0, &RotError{Device: s.name, Record: r.Header.Sequence, Proof: r.Header.Sequence,
+			return 0, &RotError{Device: s.name, Record: r.Header.Sequence, Proof: r.Header.Sequence, Super: r.Header.Epoch,
 				Why: fmt.Sprintf("it names superblock %d, the newest to be found is %d", r.Header.Epoch, s.super.Epoch)}
 		}
 		records++
@@ -107,9 +110,13 @@ func (s *Store) findEnd(f *engine.Fiber, scan *journal.Scan) (records int, err e
 		return 0, err
 	}
 	if rotten {
-		return 0, &RotError{Device: s.name, Record: scan.Sequence(), Proof: proof.Record, Why: proof.Why + "; there stands: " + scan.Why().Error()}
+		rot := &RotError{Device: s.name, Record: scan.Sequence(), Proof: proof.Record, Super: proof.Super, Why: proof.Why + "; there stands: " + scan.Why().Error()}
+		if s.salvage == nil || rot.Super != 0 { // with an older tree than the journal's, nothing fits
+			return 0, rot
+		}
+		return records, s.salvage.cutAt(f, s, scan, rot)
 	}
-	return records, nil
+	return records, s.salvage.endsUnread(f, s, scan)
 }
 
 // eachPiece calls fn for every piece of every write of a record.
@@ -204,18 +211,27 @@ func (s *Store) replayRecord(f *engine.Fiber, r *journal.Record, rep *MountRepor
 	return nil
 }
 
-// replayTxn runs the operations of a transaction as Update runs a closure.
+// replayTxn applies the operations of a transaction.
 func (s *Store) replayTxn(f *engine.Fiber, p format.Place, ops []byte) error {
+	err := s.unlogged(f, func(tx *Tx) error { return tx.replay(p, ops) })
+	if err == nil {
+		s.pipe.Apply(0, 0)
+	}
+	return err
+}
+
+// unlogged runs a closure as Update does, while the store replays: nothing is written to the journal.
+func (s *Store) unlogged(f *engine.Fiber, fn func(tx *Tx) error) error {
 	var loaded *loadSet
 	defer func() { s.putLoadSet(loaded) }()
 	tx := &s.tx
 	for {
 		tx.begin(true, loaded)
-		err := tx.replay(p, ops)
+		err := fn(tx)
 		if !tx.missed() && err == nil {
+			s.salvage.losePatches(tx)
 			tx.finish()
 			s.open.n, s.open.txns = format.JournalHeaderBytes, 0
-			s.pipe.Apply(0, 0)
 			return nil
 		}
 		miss, block := tx.miss, tx.missBlock
@@ -230,7 +246,7 @@ func (s *Store) replayTxn(f *engine.Fiber, p format.Place, ops []byte) error {
 		if loaded == nil {
 			loaded = s.getLoadSet()
 		}
-		if err := s.load(f, loaded, miss, block); err != nil {
+		if err := s.load(f, loaded, miss, block); err != nil && !s.salvage.givesUp(block, err) {
 			return err
 		}
 	}
@@ -243,7 +259,7 @@ func (tx *Tx) replay(p format.Place, ops []byte) error {
 		if err != nil {
 			return err
 		}
-		if err := tx.replayOp(&op); err != nil {
+		if err := tx.s.salvage.replayed(tx, &op, tx.replayOp(&op)); err != nil {
 			return err
 		}
 		ops = rest
@@ -299,7 +315,7 @@ func (tx *Tx) replayWrite(c Coll, op *format.Op) error {
 		if op.Off/format.BlockBytes != (size-1)/format.BlockBytes {
 			return fmt.Errorf("patch of %d bytes at %d is not inside a block", len(op.Val), op.Off)
 		}
-		err = tx.patch(c, op.Name, &o, op.Off, op.Val, len(op.Val))
+		err = tx.lostPatch(c, op.Name, op.Off, len(op.Val), tx.patch(c, op.Name, &o, op.Off, op.Val, len(op.Val)))
 	}
 	if err != nil {
 		return err

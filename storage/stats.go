@@ -20,6 +20,10 @@ type counters struct {
 	Discards       uint64
 	DiscardedBytes uint64
 	DiscardErrors  uint64
+
+	Quarantined    uint64 // what was found to be bad
+	QuarantineFull uint64 // of that, what the list had no room for
+	Healed         uint64 // what left the list
 }
 
 func (c *counters) sealed(g *group) {
@@ -49,6 +53,8 @@ type Stats struct {
 	PooledBytes    int // heap: what former deltas and limbo have left for those to come
 	Checkpointing  bool
 	ReadOnly       bool
+	InQuarantine   int
+	Scrub          ScrubStats
 	Tree           btree.Stats
 	Discard        DiscardStats
 }
@@ -60,7 +66,7 @@ func (s *Store) Stats() Stats {
 		JournalUsed: s.ring.Used(), JournalBlocks: s.ring.Blocks(), DeltaBytes: s.deltaBytes(), DeltaBytesMax: s.opt.DeltaBytesMax,
 		DirtyBlocks: s.active.dirtyLive, LimboBlocks: s.limbo.blocks, FreeBlocks: s.freeBlocks(), Blocks: s.super.Blocks,
 		Checkpointing: s.check.running, ReadOnly: s.failed != nil || s.opt.ReadOnly, Tree: s.tree.Stats(),
-		Discard: s.discards.stats(),
+		InQuarantine: len(s.bad.list), Scrub: s.scrub.stats(), Discard: s.discards.stats(),
 	}
 	st.PooledBytes = s.nodes.bytes() + s.limbo.pool.bytes()
 	if s.check.free != nil { // it is mounted to be written

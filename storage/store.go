@@ -20,8 +20,9 @@
 //   - Every block is verified against its crc before anybody sees it.
 //
 // It survives: power loss at any point, with unwritten, torn and reordered writes; loss of everything in memory. It does not survive a
-// device that loses what a flush acknowledged, but it says so: by a CorruptError on the read, by a RotError on the mount. After a failed
-// write or flush, of its own or of another store on the same device (engine/device/flush.go has the rule), it serves reads only.
+// device that loses what a flush acknowledged, but it says so: by a CorruptError on the read, by a RotError on the mount. What cannot be read is
+// listed (quarantine.go), looked for (scrub.go), and the rest serves on. After a failed write or flush, of its own or of another store on the same
+// device (engine/device/flush.go has the rule), it serves reads only, and so it does when a checkpoint has to rewrite a tree node that it cannot read.
 //
 // Read store.go first, then object.go, attr.go, list.go and kv.go (what a transaction can do), tx.go (how a closure becomes one), commit.go
 // (how it becomes durable), checkpoint.go (how it leaves the journal), mount.go and discard.go (what the device is told).
@@ -94,6 +95,10 @@ type Store struct {
 	waitDrain  engine.WaitList // for inFlight to become 0
 	onCommit   func(t *engine.Turn, committed Seq)
 	onFail     func(t *engine.Turn, err error)
+	bad        quarantine
+	salvage    *salvage // of a repair, or nil
+	scrub      scrub
+	onBad      func(t *engine.Turn, q Quarantined, healed bool)
 	stats      counters
 }
 
@@ -201,6 +206,9 @@ func (s *Store) apply(t *engine.Turn, tx *Tx) Seq {
 	g := s.open
 	grown := g.n - tx.markRec + g.data - tx.markData
 	seq := tx.finish()
+	if len(tx.cut) > 0 {
+		s.healCut(t, tx.cut)
+	}
 	if got := s.pipe.Apply(grown, t.Now()); got != uint64(seq) {
 		panic("storage: transaction numbers went apart")
 	}
@@ -234,9 +242,22 @@ func (tx *Tx) missed() bool { return !tx.miss.None() || tx.missBlock.ok }
 // load reads what a run of a closure missed.
 func (s *Store) load(f *engine.Fiber, set *loadSet, miss btree.Miss, block blockRef) error {
 	// The miss is of the state of this turn: its blocks must not be used again while they are being read.
-	pin := s.limbo.pin(s.super.Epoch)
+	epoch := s.super.Epoch
+	if block.ok {
+		o := &set.of
+		o.coll, o.object, o.block = s.tx.missOf.coll, append(o.object[:0], s.tx.missOf.object...), s.tx.missOf.block
+	}
+	pin := s.limbo.pin(epoch)
 	err := s.loadPinned(f, set, miss, block)
+	listed := err != nil && isDamage(err)
+	if listed && !miss.None() { // what fails once is an error once, and nothing for the list
+		again := s.tree.Load(f, miss, nil)
+		listed = again != nil && isDamage(again)
+	}
 	s.unpin(f.Turn(), pin)
+	if listed {
+		err = s.noteLoad(f, epoch, set, block, err)
+	}
 	return err
 }
 

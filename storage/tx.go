@@ -24,7 +24,8 @@ type Tx struct {
 	// Why the closure must run again.
 	miss      btree.Miss
 	missBlock blockRef
-	loaded    *loadSet // what was loaded for it
+	missOf    objectBlock // whose block that is
+	loaded    *loadSet    // what was loaded for it
 
 	// broken: an operation failed half way. Whatever the closure makes of that error, the run must be taken back.
 	broken error
@@ -47,11 +48,13 @@ type Tx struct {
 
 	// What happens when it succeeds.
 	ops       int
-	drops     []Extent // blocks of the open group that were superseded
-	freed     []Extent // blocks that the tree or a sealed group knows
-	deadDirty []uint32 // dirty blocks of the active layer that nobody sees any more
-	lateDirty []uint32 // and of the frozen one: the fold writes them, because the state it folds has them
-	grew      bool     // it took blocks, or more than a few bytes
+	drops     []Extent    // blocks of the open group that were superseded
+	freed     []Extent    // blocks that the tree or a sealed group knows
+	deadDirty []uint32    // dirty blocks of the active layer that nobody sees any more
+	cut       []objectCut // parts of objects that are no more; noted only while something is in quarantine
+	lost      []LostPatch // what a repair could not replay, because the block that it changes cannot be read
+	lateDirty []uint32    // and of the frozen one: the fold writes them, because the state it folds has them
+	grew      bool        // it took blocks, or more than a few bytes
 	shrank    bool
 	putBytes  int
 
@@ -74,6 +77,13 @@ type blockRef struct {
 	no  BlockNo
 	crc uint32
 	ok  bool
+}
+
+// objectBlock is a block of an object.
+type objectBlock struct {
+	coll   Coll
+	object []byte
+	block  uint64
 }
 
 type undoWhat uint8
@@ -103,7 +113,7 @@ func (tx *Tx) begin(write bool, loaded *loadSet) {
 	tx.miss, tx.missBlock, tx.broken = btree.Miss{}, blockRef{}, nil
 	tx.undo, tx.tombLog, tx.saved = tx.undo[:0], tx.tombLog[:0], tx.saved[:0]
 	tx.drops, tx.freed, tx.deadDirty = tx.drops[:0], tx.freed[:0], tx.deadDirty[:0]
-	tx.lateDirty = tx.lateDirty[:0]
+	tx.lateDirty, tx.cut, tx.lost = tx.lateDirty[:0], tx.cut[:0], tx.lost[:0]
 	tx.ops, tx.putBytes, tx.grew, tx.shrank, tx.scanning = 0, 0, false, false, 0
 	tx.touched, tx.shareGrowth = 0, 0
 	l, g := s.active, s.open
@@ -277,7 +287,8 @@ func (tx *Tx) NextSeq() Seq { return tx.seq }
 type loadSet struct {
 	pins   btree.Pins
 	blocks []loadedBlock
-	next   *loadSet // free list
+	of     objectBlock // whose block is being loaded
+	next   *loadSet    // free list
 }
 
 type loadedBlock struct {

@@ -98,11 +98,16 @@ type Env interface {
 
 // Visitor is called by Walk. A nil function is not called.
 type Visitor struct {
+	From  []byte // entries before this key, and nodes that have only such, are left out; the path to it is visited
 	Node  func(e format.Extent, ptr format.ChildPtr, level int) error
 	Entry func(key, val []byte, out bool) error        // out: val is a format.ValueCell
 	Value func(key []byte, v format.ValueExtent) error // each piece of an out-of-line value
 	// Bad is told about a node that cannot be read or verified; nil returned = go on without that subtree.
 	Bad func(ptr format.ChildPtr, level int, err error) error
+	// Lost is told after Bad which keys went with what cannot be read: those of [lo, hi); a nil hi has no end.
+	Lost func(lo, hi []byte, err error)
+	// Long is given each out-of-line value that could be read.
+	Long func(key, val []byte) error
 	// Budget is called after each node and may suspend.
 	Budget func(f *engine.Fiber) error
 }

@@ -42,7 +42,7 @@ func (w *walker) node(ptr format.ChildPtr, level int, lo, hi []byte) (whole bool
 		err = w.checkKeys(n, e, lo, hi)
 	}
 	if err != nil {
-		return false, w.bad(ptr, level, err)
+		return false, w.lose(ptr, level, lo, hi, err)
 	}
 	if w.v.Node != nil {
 		if err := w.v.Node(e, ptr, level); err != nil {
@@ -67,6 +67,23 @@ func (w *walker) node(ptr format.ChildPtr, level int, lo, hi []byte) (whole bool
 		})
 	}
 	return whole, err
+}
+
+// lose is bad for what takes keys with it.
+func (w *walker) lose(ptr format.ChildPtr, level int, lo, hi []byte, why error) error {
+	err := w.bad(ptr, level, why)
+	if err == nil && w.v.Lost != nil {
+		w.v.Lost(lo, hi, why)
+	}
+	return err
+}
+
+// long gives a value to the visitor.
+func (w *walker) long(val []byte) error {
+	if w.v.Long == nil {
+		return nil
+	}
+	return w.v.Long(w.key, val)
 }
 
 func (w *walker) bad(ptr format.ChildPtr, level int, err error) error {
@@ -97,6 +114,10 @@ func (w *walker) checkKeys(n format.Node, e format.Extent, lo, hi []byte) error 
 func (w *walker) children(n format.Node, level int, lo, hi []byte) (entries uint64, flags uint32, whole bool, err error) {
 	whole = true
 	for i := range n.Count() {
+		if w.before(n, i, hi) {
+			whole = false
+			continue
+		}
 		b := &w.bounds[level]
 		b[0] = n.AppendKey(b[0][:0], i)
 		clo, chi := b[0], hi
@@ -122,10 +143,28 @@ func (w *walker) children(n format.Node, level int, lo, hi []byte) (entries uint
 	return entries, flags, whole, nil
 }
 
+// before tells whether all of child i lies before where the walk begins.
+func (w *walker) before(n format.Node, i int, hi []byte) bool {
+	if len(w.v.From) == 0 {
+		return false
+	}
+	if i+1 < n.Count() {
+		w.key = n.AppendKey(w.key[:0], i+1)
+		hi = w.key
+	}
+	return hi != nil && bytes.Compare(hi, w.v.From) <= 0
+}
+
 func (w *walker) leaf(n format.Node, ptr format.ChildPtr) (flags uint32, err error) {
 	for i := range n.Count() {
 		w.key = n.AppendKey(w.key[:0], i)
 		val, out := n.Value(i)
+		if out {
+			flags |= format.PtrValues
+		}
+		if bytes.Compare(w.key, w.v.From) < 0 {
+			continue
+		}
 		if w.v.Entry != nil {
 			if err := w.v.Entry(w.key, val, out); err != nil {
 				return 0, err
@@ -134,10 +173,10 @@ func (w *walker) leaf(n format.Node, ptr format.ChildPtr) (flags uint32, err err
 		if !out {
 			continue
 		}
-		flags |= format.PtrValues
 		cell := format.ValueCell(val)
-		if err := w.t.lendValue(w.f, cell, true, func([]byte) error { return nil }); err != nil {
-			if err = w.bad(ptr, 0, fmt.Errorf("value of key %x: %w", w.key, err)); err != nil {
+		if err := w.t.lendValue(w.f, cell, true, w.long); err != nil {
+			behind := append(bytes.Clone(w.key), 0)
+			if err = w.lose(ptr, 0, w.key, behind, fmt.Errorf("value of key %x: %w", w.key, err)); err != nil {
 				return 0, err
 			}
 		}

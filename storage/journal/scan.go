@@ -144,6 +144,7 @@ func (s *Scan) window(f *engine.Fiber, block, n uint64) ([]byte, error) {
 // Proof is a record behind the end of the log that shows that the record which ended it had been durable.
 type Proof struct {
 	Record uint64
+	Super  uint64 // the superblock that it names, if it is newer than the newest that was found
 	Why    string
 }
 
@@ -174,14 +175,31 @@ func (s *Scan) proofAt(f *engine.Fiber, block uint64) (p Proof, found bool, err 
 	h := &r.Header
 	switch {
 	case h.Epoch > s.super.Epoch: // of whatever mount: older ones name older superblocks
-		return Proof{h.Sequence, fmt.Sprintf("it names superblock %d, the newest to be found is %d", h.Epoch, s.super.Epoch)}, true, nil
+		return Proof{h.Sequence, h.Epoch, fmt.Sprintf("it names superblock %d, the newest to be found is %d", h.Epoch, s.super.Epoch)}, true, nil
 	case h.Mount != s.super.Mount || h.Sequence <= s.seq: // of an earlier life, or lap
 	case h.FlushedThrough >= s.seq:
-		return Proof{h.Sequence, fmt.Sprintf("it says that everything through %d was durable", h.FlushedThrough)}, true, nil
+		return Proof{h.Sequence, 0, fmt.Sprintf("it says that everything through %d was durable", h.FlushedThrough)}, true, nil
 	default:
 		s.missing, s.maxFlush = h.Sequence, max(s.maxFlush, h.FlushedThrough)
 	}
 	return p, false, nil
+}
+
+// Behind calls fn for every whole record of this mount that stands anywhere in the ring and comes after the end of the log: what is lost when the
+// log is cut there. They come in the order in which they stand.
+func (s *Scan) Behind(f *engine.Fiber, fn func(r *Record) error) error {
+	for block := uint64(0); block < uint64(s.super.Journal.Len); block++ {
+		r, why, err := s.any(f, block)
+		if err != nil {
+			return err
+		}
+		if why == nil && r.Header.Mount == s.super.Mount && r.Header.Sequence > s.seq {
+			if err := fn(&r); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // Why tells what stands where the next record should, Sequence which one that is, Block where.

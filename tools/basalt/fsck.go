@@ -14,17 +14,26 @@ import (
 )
 
 func fsckCommand() *cobra.Command {
+	var repair repairing
 	slice := 0
 	command := &cobra.Command{
 		Use:   "fsck DEVICE",
-		Short: "Check a store, read-only, while no node runs on it",
-		Long:  "fsck replays the journal in memory and checks that every block is reachable once, free, or waiting, and that every checksum is right; then that names, inodes, links and data of the file system agree. It does so for every slice of the device, or for the one that --slice names. Exit code 0: clean; 3: it is no store of this release; 4: damage.",
+		Short: "Check a store, read-only, while no node runs on it; with --repair, mend it",
+		Long:  "fsck replays the journal in memory and checks that every block is reachable once, free, or waiting, and that every checksum is right; then that names, inodes, links and data of the file system agree. It does so for every slice of the device, or for the one that --slice names. With --repair it first names what it would mend and what would be lost, and then, if that is confirmed, does it and checks once more. Exit code 0: clean, now; 3: it is no store of this release; 4: damage, or damage is left.",
 		Args:  exactly(1, "a block device or an image file"),
 		RunE: func(c *cobra.Command, args []string) error {
 			one := node.EverySlice
 			if c.Flags().Changed("slice") {
 				if one = slice; slice < 0 || slice >= format.SlicesMax {
 					return outcome.New(outcome.Usage, "--slice %d: possible are 0 to %d", slice, format.SlicesMax-1)
+				}
+			}
+			if _, err := repair.wish(); err != nil {
+				return err
+			}
+			if repair.repair {
+				if err := repair.run(c.InOrStdin(), c.OutOrStdout(), args[0], one); err != nil {
+					return err
 				}
 			}
 			reports, err := node.Check(args[0], one)
@@ -41,6 +50,7 @@ func fsckCommand() *cobra.Command {
 			return err
 		},
 	}
+	repair.register(command)
 	command.Flags().IntVar(&slice, "slice", 0, "of the device, counted from 0 (default: every one)")
 	return command
 }

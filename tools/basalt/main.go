@@ -42,7 +42,7 @@ func root() *cobra.Command {
 	command.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
 		return outcome.New(outcome.Usage, "%w (see --help)", err)
 	})
-	command.AddCommand(mkfsCommand(), fsckCommand(), dumpCommand(), mountCommand(), umountCommand(), statusCommand(),
+	command.AddCommand(mkfsCommand(), fsckCommand(), dumpCommand(), mountCommand(), umountCommand(), statusCommand(), scrubCommand(),
 		objectCommand(), stopCommand(), versionCommand())
 	return command
 }

@@ -36,9 +36,14 @@ func newTransfer(out io.Writer, what string, size int64) *transfer {
 }
 
 func (p *transfer) Write(b []byte) (int, error) {
-	p.done += int64(len(b))
+	p.advance(int64(len(b)))
+	return len(b), nil
+}
+
+func (p *transfer) advance(n int64) {
+	p.done += n
 	if p.out == nil {
-		return len(b), nil
+		return
 	}
 	if p.bar == nil && time.Since(p.began) > longTransfer {
 		p.bar = progressbar.NewOptions64(p.size, progressbar.OptionSetWriter(p.out), progressbar.OptionSetDescription(p.what),
@@ -47,7 +52,16 @@ func (p *transfer) Write(b []byte) (int, error) {
 	if p.bar != nil {
 		_ = p.bar.Set64(p.done) // only the show suffers
 	}
-	return len(b), nil
+}
+
+// reach shows that so much of the whole is done, of something that is not written here.
+func (p *transfer) reach(done, size int64) {
+	p.size = size
+	if p.bar != nil {
+		p.bar.ChangeMax64(max(size, done))
+	}
+	p.done = 0
+	p.advance(done)
 }
 
 // end takes the bar off the terminal.

@@ -82,8 +82,14 @@ func removeDeadSocket(path string) error {
 	return os.Remove(path)
 }
 
+// Route is one more request that a process answers, in the patterns of http.ServeMux.
+type Route struct {
+	Pattern string
+	Serve   http.HandlerFunc
+}
+
 // Listen opens the control socket.
-func Listen(path string, source Source) (*Server, error) {
+func Listen(path string, source Source, routes ...Route) (*Server, error) {
 	lock, err := ClaimSocket(path)
 	if err != nil {
 		return nil, err
@@ -98,9 +104,12 @@ func Listen(path string, source Source) (*Server, error) {
 	}
 	s := &Server{path: path, lock: lock, stop: make(chan struct{}), ended: make(chan struct{})}
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) { writeStatus(w, source()) })
+	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, source()) })
 	mux.HandleFunc("POST /stop", s.serveStop)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(Registry(source), promhttp.HandlerOpts{}))
+	for _, r := range routes {
+		mux.HandleFunc(r.Pattern, r.Serve)
+	}
 	s.http = &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
 	s.serving.Add(1)
 	go func() {
@@ -110,9 +119,9 @@ func Listen(path string, source Source) (*Server, error) {
 	return s, nil
 }
 
-func writeStatus(w http.ResponseWriter, status Status) {
+func writeJSON(w http.ResponseWriter, what any) {
 	w.Header().Set("Content-Type", "application/json")
-	text, err := json.MarshalIndent(status, "", "  ")
+	text, err := json.MarshalIndent(what, "", "  ")
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return

@@ -24,7 +24,7 @@ func (c *Config) check() error {
 		return err
 	}
 	if err := c.Storage.Check(); err != nil {
-		return outcome.New(outcome.Usage, "--delta-bytes or --cache-bytes: %w", err)
+		return outcome.New(outcome.Usage, "--delta-bytes, --cache-bytes or --scrub-rate: %w", err)
 	}
 	if c.Mount != nil {
 		if err := c.Mount.Check(); err != nil {

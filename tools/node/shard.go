@@ -107,6 +107,7 @@ func (s *shard) boot(f *engine.Fiber) (err error) {
 		s.log.Error("READ-ONLY from now on: a write or flush of the device failed, and what was not committed before is not promised", "error", err)
 	})
 	s.discard = s.watchDiscards()
+	s.store.OnQuarantine(s.tellQuarantine)
 	s.meta = meta.NewShard(s.store, s.cfg.Meta)
 	if err := s.meta.Start(f); err != nil {
 		return explainStore(s.disk.path, err)
@@ -217,4 +218,5 @@ func (s *shard) storeNumbers(v map[string]float64) {
 	v["limbo_bytes"], v["free_bytes"], v["size_bytes"] = float64(st.LimboBlocks*format.BlockBytes), float64(st.FreeBlocks*format.BlockBytes), float64(st.Blocks*format.BlockBytes)
 	v["snapshots"], v["free_map_bytes"], v["pooled_bytes"] = float64(st.Snapshots), float64(st.FreeMapBytes), float64(st.PooledBytes)
 	discardNumbers(v, &st)
+	scrubNumbers(v, &st)
 }

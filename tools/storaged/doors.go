@@ -38,7 +38,7 @@ func (s *settings) open(n *node.Node) (d *doors, err error) {
 		}
 		return status
 	}
-	if d.node, err = control.Listen(s.controlPath(), source); err != nil || s.mountDir == "" {
+	if d.node, err = control.Listen(s.controlPath(), source, control.ScrubRoutes(n.Scrub)...); err != nil || s.mountDir == "" {
 		return d, err
 	}
 	dir, err := mountpoint.Resolve(s.mountDir)
@@ -49,7 +49,7 @@ func (s *settings) open(n *node.Node) (d *doors, err error) {
 	if err != nil {
 		return d, err
 	}
-	d.mount, err = control.Listen(path, source)
+	d.mount, err = control.Listen(path, source, control.ScrubRoutes(n.Scrub)...)
 	return d, err
 }
 

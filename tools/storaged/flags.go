@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"time"
 
 	"github.com/spf13/pflag"
 
@@ -28,7 +29,8 @@ type settings struct {
 	configFile, socket, socketMode, control, tcp         string
 	mountDir, metrics, log, logLevel, logFormat, pidFile string
 	wire, fuse, discard                                  config.Choice
-	delta, cache, arena, replay                          config.Size
+	delta, cache, arena, replay, scrubRate               config.Size
+	scrubInterval                                        time.Duration
 	connections, leaseSeconds, columns, queueDepth       int
 	mountShard                                           int
 	pin, detach, showConfig, version                     bool
@@ -38,7 +40,7 @@ func newSettings() *settings {
 	return &settings{
 		wire: config.Choice{Value: "ring", Of: []string{"ring", "gnet"}}, fuse: config.Choice{Value: "auto", Of: []string{"auto", "uring", "dev"}},
 		discard: config.Choice{Value: node.DiscardAuto, Of: []string{node.DiscardAuto, node.DiscardOn, node.DiscardOff}},
-		delta:   256 << 20, cache: 64 << 20, replay: 16 << 20,
+		delta:   256 << 20, cache: 64 << 20, replay: 16 << 20, scrubRate: 32 << 20,
 	}
 }
 
@@ -61,6 +63,8 @@ func (s *settings) register(f *pflag.FlagSet) {
 	f.Var(&s.cache, "cache-bytes", "tree nodes that a shard keeps in memory")
 	f.Var(&s.arena, "arena-bytes", "memory of a shard beside that, above what is reserved for requests in flight")
 	f.Var(&s.replay, "replay-bytes", "of one session's replay after a restart")
+	f.Var(&s.scrubRate, "scrub-rate", "bytes a second that the scrub of a shard reads at most")
+	f.DurationVar(&s.scrubInterval, "scrub-interval", scrubIntervalDefault, "from the end of one scrub of a shard to the beginning of the next; 0: only when basalt scrub start wants one")
 	f.IntVar(&s.connections, "connections", 256, "most of them at a time, of one shard")
 	f.IntVar(&s.leaseSeconds, "lease-seconds", 30, "how long a mount may be out of touch")
 	f.StringVar(&s.metrics, "metrics", "", "HOST:PORT for Prometheus; loopback only")
@@ -105,6 +109,10 @@ func (s *settings) pidLock() (*daemon.Lock, error) {
 const (
 	leaseSecondsMax = 24 * 60 * 60
 	connectionsMax  = 1 << 16 // of one shard, as netio has it
+
+	// A week: what is read once a week at least is found before a second copy, or the last backup, is gone; and at 32 MiB/s a device of 16 TiB is
+	// read in six days.
+	scrubIntervalDefault = 7 * 24 * time.Hour
 )
 
 // checkNumbers refuses what cannot be meant. A zero would be the default of the layer that it is for, so it is none here.
@@ -127,10 +135,13 @@ func (s *settings) checkNumbers() error {
 	for _, n := range []struct {
 		name  string
 		value config.Size
-	}{{"delta-bytes", s.delta}, {"cache-bytes", s.cache}, {"replay-bytes", s.replay}} {
+	}{{"delta-bytes", s.delta}, {"cache-bytes", s.cache}, {"replay-bytes", s.replay}, {"scrub-rate", s.scrubRate}} {
 		if n.value == 0 {
 			return outcome.New(outcome.Usage, "--%s 0: nothing works without any; leave it away for the default", n.name)
 		}
+	}
+	if s.scrubInterval < 0 {
+		return outcome.New(outcome.Usage, "--scrub-interval %v: want a time such as 168h, or 0 for none", s.scrubInterval)
 	}
 	if s.metrics == "" {
 		return nil
@@ -153,9 +164,11 @@ func (s *settings) node(log *slog.Logger) (node.Config, error) {
 	cfg := node.Config{
 		Devices: s.devices, Socket: s.socket, SocketMode: os.FileMode(mode), TCP: s.tcp, Transport: s.wire.Value, Pin: s.pin, ArenaBytes: s.arena, Log: log,
 		Discard: s.discard.Value,
-		Storage: storage.Options{CacheBytes: int(s.cache), DeltaBytesMax: int(s.delta)},
-		Meta:    meta.Options{LeaseNs: int64(s.leaseSeconds) * 1e9, ReplayBytes: int(s.replay)},
-		Wire:    netio.Limits{ConnsMax: s.connections},
+		Storage: storage.Options{
+			CacheBytes: int(s.cache), DeltaBytesMax: int(s.delta), ScrubBytesPerSec: int64(s.scrubRate), ScrubIntervalNs: int64(s.scrubInterval),
+		},
+		Meta: meta.Options{LeaseNs: int64(s.leaseSeconds) * 1e9, ReplayBytes: int(s.replay)},
+		Wire: netio.Limits{ConnsMax: s.connections},
 	}
 	if s.mountDir != "" {
 		cfg.MountShard = s.mountShard
