@@ -146,7 +146,7 @@ func TestObjectWrongUse(t *testing.T) {
 		words []string
 		args  []string
 	}{
-		{[]string{"put, get, ls, stat, rm"}, []string{"object", "copy"}},
+		{[]string{"put, get, ls, stat, cp, rm"}, []string{"object", "copy"}},
 		{[]string{"--device"}, []string{"object", "ls"}},
 		{[]string{"--collection"}, []string{"object", "get", "--device", image, "x"}},
 		{[]string{"name of an object"}, []string{"object", "get", "--device", image, "--collection", "1"}},
