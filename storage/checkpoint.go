@@ -138,7 +138,7 @@ func (s *Store) makeCheckpoint(f *engine.Fiber) error {
 	}
 	if plantedReuse {
 		s.limbo.release(next.Epoch)
-		for s.reapOne() {
+		for s.reapOne(f.Turn()) {
 		}
 	}
 	if plantedDiscard {

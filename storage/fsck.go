@@ -59,6 +59,8 @@ type FsckReport struct {
 	ValueBlocks uint64
 	LimboBlocks uint64
 	FreeBlocks  uint64
+
+	beyond *Finding // the first one above the limit that no repair mends
 }
 
 const findingsMax = 1000
@@ -73,7 +75,9 @@ func (r *FsckReport) findMap(e Extent, err error, what string, args ...any) {
 
 func (r *FsckReport) add(x Finding) {
 	if len(r.Findings) == findingsMax {
-		r.More++
+		if r.More++; x.Kind == FoundOther && r.beyond == nil {
+			r.beyond = &x
+		}
 		return
 	}
 	r.Findings = append(r.Findings, x)

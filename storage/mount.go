@@ -258,7 +258,8 @@ func (s *Store) rebuildMap(f *engine.Fiber) error {
 		}
 		return nil
 	}
-	return s.tree.Walk(f, s.super.Tree, btree.Visitor{
+	var other error
+	err := s.tree.Walk(f, s.super.Tree, s.salvage.only(btree.Visitor{
 		Node:  func(e Extent, _ format.ChildPtr, _ int) error { return claim(e, "tree node") },
 		Value: func(_ []byte, v format.ValueExtent) error { return claim(v.Extent(), "value extent") },
 		Entry: func(key, val []byte, _ bool) error {
@@ -271,9 +272,12 @@ func (s *Store) rebuildMap(f *engine.Fiber) error {
 			}
 			return claim(x, "object extent")
 		},
-		Bad:    s.salvage.passOver,
 		Budget: func(f *engine.Fiber) error { f.Yield(); return nil },
-	})
+	}, &other))
+	if err == nil {
+		err = other
+	}
+	return err
 }
 
 // findCollections notes which collections the tree has: their records are first in their ranges.

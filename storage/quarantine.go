@@ -137,6 +137,13 @@ func (s *Store) freedTree(t *engine.Turn, e Extent) {
 	}
 }
 
+// freed takes out of the list what stood in blocks that nobody names or holds any more: what is written there next is something else.
+func (s *Store) freed(t *engine.Turn, e Extent) {
+	if len(s.bad.list) > 0 && s.bad.meets(e) {
+		s.heal(t, func(q *Quarantined) bool { return q.At.Overlaps(e) })
+	}
+}
+
 // objectCut is a part of an object that a transaction takes away or replaces.
 type objectCut struct {
 	coll   Coll
@@ -218,11 +225,13 @@ func (s *Store) onDevice(f *engine.Fiber, c Coll, obj []byte, lo, hi uint64) (li
 func (s *Store) examine(f *engine.Fiber, c Coll, obj []byte, lo, hi uint64) (bad int) {
 	buf, err := s.arena.Get(format.BlockBytes)
 	if err != nil {
+		s.scrub.blind = true
 		return 0 // a busy moment; whoever reads it next looks again
 	}
 	defer s.arena.Put(buf)
 	list, err := s.onDevice(f, c, obj, lo, hi)
 	if err != nil {
+		s.scrub.blind = true
 		return 0
 	}
 	pin := s.limbo.pin(s.super.Epoch) // in the turn in which the list was made

@@ -41,17 +41,28 @@ func (sv *salvage) replayed(tx *Tx, op *format.Op, err error) error {
 	if err != ErrNotFound || !sv.torn() {
 		return err
 	}
-	c := Coll(op.Coll)
-	if tx.s.colls.has(c) || op.Kind == format.OpDeleteCollection {
-		return nil
+	if c := Coll(op.Coll); !tx.s.colls.has(c) && op.Kind != format.OpDeleteCollection {
+		if err := tx.CreateCollection(c); err != nil {
+			return err
+		}
+		if err = tx.replayOp(op); err != ErrNotFound {
+			return err
+		}
 	}
-	if err := tx.CreateCollection(c); err != nil {
-		return err
+	tx.idle = append(tx.idle, idleOp(tx.seq, op))
+	return nil
+}
+
+// idleOp says of an operation of the journal that it found nothing to work on.
+func idleOp(txn Seq, op *format.Op) string {
+	said := fmt.Sprintf("lost: the %v of transaction %d in collection %d", op.Kind, txn, op.Coll)
+	if len(op.Name) > 0 {
+		said += fmt.Sprintf(", object %x", op.Name)
 	}
-	if err = tx.replayOp(op); err == ErrNotFound {
-		err = nil
+	if op.Kind == format.OpClone { // the clone itself lies in no lost range
+		said += fmt.Sprintf(": there is no object %x", op.Key)
 	}
-	return err
+	return said
 }
 
 // survivor is an object of which something is left.
@@ -72,6 +83,7 @@ func (sv *salvage) reconcile(f *engine.Fiber, s *Store) error {
 		return err
 	}
 	var at []byte
+	var last survivor // a long object goes over many parts of the list
 	for at = []byte{0}; len(at) > 0; {
 		var list []survivor
 		var err error
@@ -79,9 +91,14 @@ func (sv *salvage) reconcile(f *engine.Fiber, s *Store) error {
 			return err
 		}
 		for i := range list {
-			if err := sv.reconcileObject(f, s, &list[i]); err != nil {
+			v := &list[i]
+			if !v.hasOnode && v.coll == last.coll && bytes.Equal(v.name, last.name) {
+				continue
+			}
+			if err := sv.reconcileObject(f, s, v); err != nil {
 				return err
 			}
+			last = *v
 		}
 	}
 	return nil

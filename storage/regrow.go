@@ -3,6 +3,7 @@ package storage
 import (
 	"bytes"
 	"fmt"
+	"sort"
 
 	"basalt/engine"
 	"basalt/storage/btree"
@@ -59,6 +60,25 @@ func (sv *salvage) passOver(_ format.ChildPtr, _ int, err error) error {
 		return err
 	}
 	return nil
+}
+
+// only has a walk go on behind what lookThrough has found, and behind nothing else. What could be read then and cannot now would be given up without
+// a word, and a space map made without it would call blocks free that are named. other is set then: nothing may be made of what the walk has seen.
+func (sv *salvage) only(v btree.Visitor, other *error) btree.Visitor {
+	v.Bad = sv.passOver
+	v.Lost = func(lo, hi []byte, err error) {
+		if *other == nil && !sv.knows(lo, hi) {
+			*other = err
+		}
+	}
+	return v
+}
+
+// knows tells whether lookThrough has found that these keys are lost.
+func (sv *salvage) knows(lo, hi []byte) bool {
+	l := sv.losses.Ranges // ascending, as they were walked
+	i := sort.Search(len(l), func(i int) bool { return bytes.Compare(l[i].Lo, lo) >= 0 })
+	return i < len(l) && bytes.Equal(l[i].Lo, lo) && bytes.Equal(l[i].Hi, hi)
 }
 
 // lookThrough finds what of the tree cannot be read.
@@ -204,8 +224,9 @@ func (v *survivors) fill() {
 		v.list = append(v.list, btree.Change{Key: bytes.Clone(key), Val: bytes.Clone(val), Settled: true})
 		return nil
 	}
-	err := v.s.tree.Walk(v.f, v.root, btree.Visitor{
-		From: v.next, Bad: v.s.salvage.passOver, Long: keep,
+	var other error
+	err := v.s.tree.Walk(v.f, v.root, v.s.salvage.only(btree.Visitor{
+		From: v.next, Long: keep,
 		Entry: func(key, val []byte, out bool) error {
 			if size > survivorBytes {
 				v.next = append(v.next[:0], key...)
@@ -217,7 +238,10 @@ func (v *survivors) fill() {
 			return keep(key, val)
 		},
 		Budget: func(f *engine.Fiber) error { f.Yield(); return nil },
-	})
+	}, &other))
+	if other != nil {
+		err = other
+	}
 	if v.done = err == nil; err != nil && err != errStretch {
 		v.list, v.err, v.done = v.list[:0], err, true
 	}

@@ -178,6 +178,43 @@ func TestRepairReconcilesObjects(t *testing.T) {
 	}
 }
 
+// What the journal does to an object of which nothing is left is lost with it, and told of: a clone of it lies in no lost range.
+func TestRepairNamesWhatItReplaysInVain(t *testing.T) {
+	a, _ := branched(t, 615, 1)
+	name := func(i int) []byte { return []byte(fmt.Sprintf("empty%03d", i)) }
+	for i := range 100 {
+		a.update(func(tx *Tx) error { return tx.SetAttr(1, name(i), []byte("a"), bytes.Repeat([]byte{byte(i)}, 200)) })
+	}
+	a.do(a.s.Checkpoint)
+	a.do(a.s.Checkpoint)
+	a.commit(a.update(func(tx *Tx) error { return tx.Clone(1, name(50), []byte("copy")) }))
+	var leaf Extent
+	a.do(func(f *engine.Fiber) error {
+		var last Extent
+		want := format.AppendOnodeKey(nil, 1, name(50))
+		return a.s.tree.Walk(f, a.s.super.Tree, btree.Visitor{
+			Node: func(e Extent, _ format.ChildPtr, _ int) error { last = e; return nil },
+			Entry: func(key, _ []byte, _ bool) error {
+				if bytes.Equal(key, want) {
+					leaf = last
+				}
+				return nil
+			},
+		})
+	})
+	b := a.reboot(616)
+	b.disk.Flip(leaf.Offset()+70, 1)
+	p := b.plan()
+	if len(p.Losses.Ranges) != 1 || len(p.Refused) > 0 {
+		t.Fatalf("%+v", p)
+	}
+	b.must(b.repair(p, RepairWish{Nodes: true}))
+	if told := strings.Join(p.Done, "\n"); strings.Count(told, fmt.Sprintf("there is no object %x", "copy")) != 1 {
+		t.Errorf("told: %s", told)
+	}
+	b.fsck()
+}
+
 // The power is cut at the first, second, … operation of the repair of a torn tree: what is left can be repaired, and nothing is lost but what was named.
 func TestRepairOfTornTreeSurvivesPowerCuts(t *testing.T) {
 	wish := RepairWish{Nodes: true}

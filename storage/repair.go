@@ -85,6 +85,9 @@ func PlanRepair(f *engine.Fiber, h *device.Handle, slice int, opt Options) (*Rep
 			p.Refused = append(p.Refused, x.String())
 		}
 	}
+	if rep.beyond != nil {
+		p.Refused = append(p.Refused, rep.beyond.String())
+	}
 	return p, nil
 }
 

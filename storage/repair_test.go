@@ -462,6 +462,44 @@ func TestRepairRefuses(t *testing.T) {
 	d.refuses(p, RepairWish{Blocks: true, Journal: true}, "no repair mends")
 }
 
+// What no repair mends is not hidden behind a thousand findings that one does.
+func TestRepairRefusesBehindTheLimit(t *testing.T) {
+	const n = findingsMax + 16
+	a := newBench(t, 567, nil, 32<<20)
+	a.format()
+	a.mount()
+	a.update(func(tx *Tx) error { return tx.CreateCollection(1) })
+	for i := 0; i < n; i += 16 {
+		a.update(func(tx *Tx) error {
+			return tx.Write(1, []byte("a"), uint64(i)*blockSize, bytes.Repeat([]byte{1}, 16*blockSize))
+		})
+	}
+	a.update(func(tx *Tx) error { return tx.Write(1, []byte("x"), 0, bytes.Repeat([]byte{2}, blockSize)) })
+	a.commit(a.s.Applied())
+	twice := a.blockAt(1, "x", 0)
+	a.update(func(tx *Tx) error { // our own bug, planted
+		r := format.ExtentRecord{Start: twice.Start, Len: 1, Crcs: make([]byte, 4)}
+		if err := tx.putExtent(1, []byte("y"), 0, &r); err != nil {
+			return err
+		}
+		return tx.Put(1, []byte("x"), nil)
+	})
+	a.do(a.s.Checkpoint)
+	b := a.reboot(568)
+	a.do(func(f *engine.Fiber) error {
+		list, err := a.s.onDevice(f, 1, []byte("a"), 0, n)
+		for _, at := range list {
+			b.disk.Flip(offsetOf(at.ref.no), 0)
+		}
+		return err
+	})
+	p := b.plan()
+	if p.Report.More == 0 || len(p.Losses.Blocks) != findingsMax || len(p.Refused) != 1 {
+		t.Fatalf("%d blocks, %d more, refused: %v", len(p.Losses.Blocks), p.Report.More, p.Refused)
+	}
+	b.refuses(p, RepairWish{Blocks: true}, "no repair mends")
+}
+
 // The power is cut at the first, second, … operation of a repair of everything at once: whatever is left can be repaired again, and then all is
 // there but what was named.
 func TestRepairSurvivesPowerCuts(t *testing.T) {

@@ -78,6 +78,9 @@ func (s *Store) endsHere(f *engine.Fiber, scan *journal.Scan, r *journal.Record,
 		return false, nil
 	}
 	err := s.verifyRecord(f, r, mem)
+	if err != nil && format.IsCorrupt(err) { // what fails once may have been hurt on its way
+		err = s.verifyRecord(f, r, mem)
+	}
 	if err != nil && s.salvage != nil && isDamage(err) && !format.IsCorrupt(err) { // nobody knows whether it stands before its data
 		return true, s.salvage.cutAt(f, s, scan, &RotError{Device: s.name, Record: r.Header.Sequence, Why: err.Error()})
 	}
@@ -246,7 +249,11 @@ func (s *Store) unlogged(f *engine.Fiber, fn func(tx *Tx) error) error {
 		if loaded == nil {
 			loaded = s.getLoadSet()
 		}
-		if err := s.load(f, loaded, miss, block); err != nil && !s.salvage.givesUp(block, err) {
+		err = s.load(f, loaded, miss, block)
+		if err != nil && s.salvage != nil && isDamage(err) { // what fails once may have been hurt on its way, and is not given up
+			err = s.load(f, loaded, miss, block)
+		}
+		if err != nil && !s.salvage.givesUp(block, err) {
 			return err
 		}
 	}

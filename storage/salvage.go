@@ -222,6 +222,9 @@ func (tx *Tx) lostPatch(c Coll, obj []byte, off uint64, n int, err error) error 
 func (sv *salvage) losePatches(tx *Tx) {
 	if sv != nil {
 		sv.losses.Patches = append(sv.losses.Patches, tx.lost...)
+		for _, what := range tx.idle {
+			sv.did("%s", what)
+		}
 	}
 }
 
@@ -240,6 +243,9 @@ func (sv *salvage) agreed(s *Store) error {
 	}
 	for i := 0; same && i < len(have.Patches); i++ {
 		same = have.Patches[i].String() == named.Patches[i].String()
+	}
+	if !same && sv.torn() && sameRanges(have.Ranges, named.Ranges) {
+		return fmt.Errorf("storage: %s: what the journal changes cannot all be replayed, and giving that up (blocks, journal) was not wished, or is more than was named: the store was left as it is", s.name)
 	}
 	if !same {
 		return fmt.Errorf("storage: %s shows other damage than a moment ago: the store was left as it is; look once more", s.name)

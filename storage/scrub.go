@@ -44,6 +44,7 @@ type scrub struct {
 	wake  engine.WaitList
 	dueNs int64
 	next  []byte // where the next stretch begins
+	blind bool   // something could not be looked at in this pass: what it has not met may be as bad as ever
 	st    ScrubStats
 }
 
@@ -59,7 +60,10 @@ func (s *Store) StartScrub(t *engine.Turn) error {
 		return ErrClosed
 	}
 	p := &s.scrub
-	if !p.st.Running && !p.want {
+	switch {
+	case p.st.Running && p.stop: // the one that runs is on its way out
+		p.want = true
+	case !p.st.Running && !p.want:
 		p.want = true
 		p.st.BeganNs, p.st.BytesDone, p.st.Objects, p.st.Findings = t.Wall(), 0, 0, 0
 	}
@@ -152,6 +156,7 @@ func (s *Store) scrubFound(t *engine.Turn, q Quarantined) {
 // scrubPass makes one pass and tells whether it was a whole one.
 func (s *Store) scrubPass(f *engine.Fiber) bool {
 	p := &s.scrub
+	p.blind = false
 	settled := s.scrubSettle(f)
 	total := s.alloc.SpaceBlocks()
 	p.st.BytesOf = (total - min(total, s.freeBlocks()+s.limbo.blocks)) * format.BlockBytes
@@ -180,7 +185,7 @@ func (s *Store) scrubPass(f *engine.Fiber) bool {
 	if !s.scrubFixed(f) {
 		return false
 	}
-	if settled { // what this pass has not met again has been mended by itself
+	if settled && !p.blind { // what this pass has not met again has been mended by itself
 		s.heal(f.Turn(), func(q *Quarantined) bool { return q.pass < p.pass })
 	}
 	return true
@@ -215,7 +220,9 @@ type stretch struct {
 	budget uint64
 	read   uint64
 	mem    []byte
+	path   uint64 // of read: until the first entry, what each stretch must read once more
 	next   []byte // the first key that was not visited
+	lost   []byte // the first key behind what could not be read, if no entry was visited since
 	first  bool   // an entry was visited
 	objs   uint64
 	nodes  []Quarantined
@@ -233,16 +240,18 @@ func (w *stretch) run() (done bool, err error) {
 	w.mem = s.arena.Bytes(buf)
 	pin := s.limbo.pin(s.super.Epoch)
 	err = s.tree.Walk(w.f, s.super.Tree, btree.Visitor{
-		From: s.scrub.next, Node: w.node, Value: w.value, Entry: w.entry, Bad: w.bad, Budget: func(f *engine.Fiber) error { f.Yield(); return nil },
+		From: s.scrub.next, Node: w.node, Value: w.value, Entry: w.entry, Bad: w.bad, Lost: w.passed, Budget: func(f *engine.Fiber) error { f.Yield(); return nil },
 	})
 	s.arena.Put(buf)
-	s.unpin(w.f.Turn(), pin)
 	done = err == nil
+	if done || err == errStretch {
+		for _, q := range w.nodes { // while they are held: what a checkpoint has done away with meanwhile leaves the list when it is free
+			s.scrubFound(w.f.Turn(), q)
+		}
+	}
+	s.unpin(w.f.Turn(), pin)
 	if err != nil && err != errStretch {
 		return false, err
-	}
-	for _, q := range w.nodes {
-		s.scrubFound(w.f.Turn(), q)
 	}
 	for _, b := range w.blocks {
 		n := uint64(s.examine(w.f, b.coll, b.object, b.lo, b.hi))
@@ -272,18 +281,31 @@ func (w *stretch) bad(ptr format.ChildPtr, _ int, err error) error {
 		return err
 	case !w.again:
 		return errAgain
+	case len(w.lost) > 0 && w.over():
+		w.next = append(w.next[:0], w.lost...)
+		return errStretch
 	}
+	w.s.scrub.blind = true
+	w.read += uint64(w.s.super.NodeBytes) // the device was asked for it
 	w.nodes = append(w.nodes, Quarantined{What: WhatTree, At: damagedAt(err), Err: fmt.Errorf("%v: %w", ptr, err)})
 	return nil
 }
 
+// passed notes where a stretch could go on behind what cannot be read: on a dying device there may be nothing else for long.
+func (w *stretch) passed(_, hi []byte, _ error) { w.lost = append(w.lost[:0], hi...) }
+
+// over tells whether the stretch has read enough.
+func (w *stretch) over() bool { return w.read-w.path >= w.budget || w.s.scrubEnds() }
+
 // entry verifies the blocks that an extent names.
 func (w *stretch) entry(key, val []byte, out bool) error {
-	if w.first && (w.read >= w.budget || w.s.scrubEnds()) {
+	if w.first && w.over() {
 		w.next = append(w.next[:0], key...)
 		return errStretch
 	}
-	w.first = true
+	if w.lost = w.lost[:0]; !w.first {
+		w.first, w.path = true, w.read
+	}
 	k, err := format.DecodeKey(w.s.place("key"), key)
 	switch {
 	case err != nil:

@@ -257,3 +257,173 @@ func TestReplacedMeanwhileIsNotListed(t *testing.T) {
 		t.Error("the rot was never found before it was replaced")
 	}
 }
+
+// A rotten leaf that a checkpoint does away with while the scrub reads is not listed once its blocks are free, whenever that happens: they will be
+// somebody else's.
+func TestReplacedLeafIsNotListed(t *testing.T) {
+	found := 0
+	for delay := range int64(16) {
+		b := newBench(t, 460, nil, 8<<20)
+		b.format()
+		b.mount()
+		b.update(func(tx *Tx) error { return tx.CreateCollection(1) })
+		key := func(i int) []byte { return []byte(fmt.Sprintf("key%03d", i)) }
+		for i := range 60 {
+			b.update(func(tx *Tx) error { return tx.Put(1, key(i), bytes.Repeat([]byte{byte(i)}, 400)) })
+		}
+		b.do(b.s.Checkpoint)
+		b.do(func(f *engine.Fiber) error { // the checkpoint takes the leaf from the cache
+			return b.s.View(f, func(tx *Tx) error { _, err := tx.Get(1, key(0)); return err })
+		})
+		b.disk.Flip(b.leafOf("key000").Offset()+500, 3)
+		b.disk.SetFaults(sim.Faults{SlowRead: 1, SlowNs: 1e9})
+		b.do(func(f *engine.Fiber) error {
+			b.s.OnQuarantine(func(_ *engine.Turn, q Quarantined, healed bool) {
+				if !healed {
+					found++
+				}
+			})
+			if err := b.s.StartScrub(f.Turn()); err != nil {
+				return err
+			}
+			f.Sleep(delay*5e8 + 1)
+			if _, err := b.s.Update(f, func(tx *Tx) error { return tx.Put(1, key(0), []byte("new")) }); err != nil {
+				return err
+			}
+			if err := b.s.Checkpoint(f); err != nil {
+				return err
+			}
+			for b.s.scrub.alive {
+				f.Sleep(1e8)
+			}
+			return nil
+		})
+		if list := b.s.Quarantine(); len(list) > 0 {
+			t.Fatalf("delay %d: %v is listed; free: %v", delay, &list[0], b.s.alloc.AnyFree(list[0].At))
+		}
+		b.unmount()
+	}
+	if found == 0 {
+		t.Error("the rot was never found before it was replaced")
+	}
+}
+
+// leaves are those of the durable tree.
+func (b *bench) leaves() (list []Extent) {
+	b.t.Helper()
+	b.do(func(f *engine.Fiber) error {
+		return b.s.tree.Walk(f, b.s.super.Tree, btree.Visitor{Node: func(e Extent, _ format.ChildPtr, level int) error {
+			if level == 0 {
+				list = append(list, e)
+			}
+			return nil
+		}})
+	})
+	return list
+}
+
+// On a device of which nothing but errors comes, a pass goes on in stretches all the same: it does not hold blocks until it has tried every leaf.
+func TestScrubOfADyingDeviceHoldsNothingForLong(t *testing.T) {
+	b, _ := branched(t, 470, 130)
+	b.do(b.s.Checkpoint)
+	leaves := b.leaves()
+	for _, e := range leaves {
+		b.disk.Flip(e.Offset()+500, 3)
+	}
+	b.s.opt.ScrubBytesPerSec = 256 << 10
+	var moments []int64
+	b.s.OnQuarantine(func(tn *engine.Turn, q Quarantined, healed bool) {
+		if n := len(moments); n == 0 || moments[n-1] != tn.Now() {
+			moments = append(moments, tn.Now())
+		}
+	})
+	st := b.scrubNow()
+	const most = 64 << 10 / (4 << 10) // nodes of a stretch
+	if st.Findings != uint64(len(leaves)) || len(moments) < len(leaves)/most-1 {
+		t.Errorf("%d of %d leaves were found, at %d moments", st.Findings, len(leaves), len(moments))
+	}
+	b.unmount()
+}
+
+// However low the rate, a stretch gets further than the path to where it begins.
+func TestScrubAtALowRate(t *testing.T) {
+	b := newBench(t, 480, nil, 16<<20)
+	b.opt.CacheBytes = 512 << 10
+	b.do(func(f *engine.Fiber) error {
+		return Format(f, b.h, FormatOptions{UUID: [16]byte{1}, JournalBytes: 128 << 10, NodeBytes: 32 << 10})
+	})
+	b.mount()
+	b.update(func(tx *Tx) error { return tx.CreateCollection(1) })
+	for i := range 600 {
+		b.update(func(tx *Tx) error {
+			return tx.Put(1, []byte(fmt.Sprintf("key%04d", i)), bytes.Repeat([]byte{byte(i)}, 300))
+		})
+	}
+	b.do(b.s.Checkpoint)
+	b.s.opt.ScrubBytesPerSec = 64 << 10
+	if st := b.scrubNow(); st.BytesDone > 4*st.BytesOf || st.BytesDone < st.BytesOf {
+		t.Errorf("%d bytes were read of %d", st.BytesDone, st.BytesOf)
+	}
+	b.unmount()
+}
+
+// A pass that is wanted when another one was just told to stop is made.
+func TestScrubStoppedAndStartedAtOnce(t *testing.T) {
+	b := filledStore(t, 485)
+	b.s.opt.ScrubBytesPerSec = 64 << 10
+	b.do(func(f *engine.Fiber) error {
+		if err := b.s.StartScrub(f.Turn()); err != nil {
+			return err
+		}
+		f.Sleep(3e9)
+		if !b.s.scrub.st.Running {
+			return fmt.Errorf("no pass")
+		}
+		b.s.StopScrub(f.Turn())
+		b.s.opt.ScrubBytesPerSec = 1 << 40
+		if err := b.s.StartScrub(f.Turn()); err != nil {
+			return err
+		}
+		for b.s.scrub.alive {
+			f.Sleep(1e8)
+		}
+		return nil
+	})
+	if st := b.s.Stats().Scrub; st.Passes != 1 || st.EndedNs == 0 {
+		t.Errorf("%+v", st)
+	}
+	b.unmount()
+}
+
+// What lies below a leaf that cannot be read any more was not met by the pass: it is not said to be well.
+func TestScrubDoesNotHealWhatItCannotSee(t *testing.T) {
+	b := filledStore(t, 490)
+	b.do(b.s.Checkpoint)
+	at := b.blockAt(1, "o7", 0)
+	b.disk.Flip(at.Offset()+9, 1)
+	b.scrubNow()
+	b.listed("o7", 0)
+	var leaf Extent
+	b.do(func(f *engine.Fiber) error {
+		var last Extent
+		return b.s.tree.Walk(f, b.s.super.Tree, btree.Visitor{
+			Node: func(e Extent, _ format.ChildPtr, _ int) error { last = e; return nil },
+			Entry: func(key, _ []byte, _ bool) error {
+				if k, err := format.DecodeKey(format.Place{}, key); err == nil && k.Kind == format.KindExtent && string(k.Rest) == "o7" {
+					leaf = last
+				}
+				return nil
+			},
+		})
+	})
+	b.disk.Flip(leaf.Offset()+100, 1)
+	b.scrubNow()
+	if list := b.s.Quarantine(); len(list) != 2 || list[0].What != WhatData || list[1].What != WhatTree || b.s.Stats().Healed != 0 {
+		t.Errorf("in quarantine: %v, %d healed", list, b.s.Stats().Healed)
+	}
+	b.disk.Flip(leaf.Offset()+100, 1)
+	b.disk.Flip(at.Offset()+9, 1)
+	b.scrubNow()
+	b.listed("o7")
+	b.unmount()
+}

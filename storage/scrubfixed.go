@@ -52,6 +52,8 @@ func (s *Store) fixedDamage(f *engine.Fiber) (bad []Quarantined, ok bool) {
 			s.wellRead(f.Turn(), at)
 		case isDamage(err):
 			bad = append(bad, Quarantined{What: what, At: at, Err: err})
+		default: // it could not be looked at
+			s.scrub.blind = true
 		}
 	}
 	for _, at := range format.LabelPlaces(uint64(s.dev.Bytes()) / format.BlockBytes) {
@@ -123,8 +125,12 @@ func (s *Store) mapDamage(f *engine.Fiber, mem []byte) error {
 		off += n
 		s.scrubbed(f, uint64(n))
 	}
-	if got := format.CrcAdd(crc, head[:]); got != m.Crc && s.super.Epoch == epoch {
+	switch got := format.CrcAdd(crc, head[:]); {
+	case got == m.Crc:
+		return nil
+	case s.super.Epoch != epoch:
+		return errAgain
+	default:
 		return format.CorruptCrc(format.Place{Device: s.name, Extent: at}, "space map", m.Crc, got)
 	}
-	return nil
 }

@@ -80,7 +80,7 @@ func (k *reapTimer) Fire(t *engine.Turn) {
 }
 
 func (s *Store) reapSome(t *engine.Turn) {
-	for s.reapOne() {
+	for s.reapOne(t) {
 		if s.reap.share.take(t, 1, s.opt.TurnSteps, s.opt.TurnBudgetNs) {
 			break
 		}
@@ -96,13 +96,14 @@ func (s *Store) reapSome(t *engine.Turn) {
 }
 
 // reapOne takes one step; false: there is none to take.
-func (s *Store) reapOne() bool {
+func (s *Store) reapOne(t *engine.Turn) bool {
 	r := &s.reap
 	if len(r.dead) == 0 {
 		e, ok := s.limbo.pop()
 		if ok {
 			s.alloc.Free(e)
 			s.discards.freed(e)
+			s.freed(t, e)
 		}
 		return ok
 	}

@@ -53,6 +53,7 @@ type Tx struct {
 	deadDirty []uint32    // dirty blocks of the active layer that nobody sees any more
 	cut       []objectCut // parts of objects that are no more; noted only while something is in quarantine
 	lost      []LostPatch // what a repair could not replay, because the block that it changes cannot be read
+	idle      []string    // what a repair replays and finds nothing to do it to
 	lateDirty []uint32    // and of the frozen one: the fold writes them, because the state it folds has them
 	grew      bool        // it took blocks, or more than a few bytes
 	shrank    bool
@@ -113,7 +114,7 @@ func (tx *Tx) begin(write bool, loaded *loadSet) {
 	tx.miss, tx.missBlock, tx.broken = btree.Miss{}, blockRef{}, nil
 	tx.undo, tx.tombLog, tx.saved = tx.undo[:0], tx.tombLog[:0], tx.saved[:0]
 	tx.drops, tx.freed, tx.deadDirty = tx.drops[:0], tx.freed[:0], tx.deadDirty[:0]
-	tx.lateDirty, tx.cut, tx.lost = tx.lateDirty[:0], tx.cut[:0], tx.lost[:0]
+	tx.lateDirty, tx.cut, tx.lost, tx.idle = tx.lateDirty[:0], tx.cut[:0], tx.lost[:0], tx.idle[:0]
 	tx.ops, tx.putBytes, tx.grew, tx.shrank, tx.scanning = 0, 0, false, false, 0
 	tx.touched, tx.shareGrowth = 0, 0
 	l, g := s.active, s.open

@@ -54,20 +54,16 @@ type Record struct {
 	Place   format.Place
 }
 
-// Next reads the next record. false: there is none, and Why says what stands there instead.
+// Next reads the next record. false: there is none, and Why says what stands there instead. Where there seems to be none it looks twice: what was
+// hurt on its way from the device, once, must not end the log before a record that was committed.
 func (s *Scan) Next(f *engine.Fiber) (r Record, ok bool, err error) {
-	r, end, err := s.at(f, s.next)
+	r, end, err := s.look(f)
+	if err == nil && end.why != nil {
+		s.n = 0
+		r, end, err = s.look(f)
+	}
 	if err != nil {
 		return r, false, err
-	}
-	if end.why != nil && s.next != 0 { // it did not fit before the end of the ring
-		var again stop
-		if r, again, err = s.at(f, 0); err != nil {
-			return r, false, err
-		}
-		if again.why == nil || again.begun {
-			end = again
-		}
 	}
 	if s.end = end; end.why != nil {
 		return r, false, nil
@@ -76,6 +72,18 @@ func (s *Scan) Next(f *engine.Fiber) (r Record, ok bool, err error) {
 	s.seq, s.crc = r.Header.Sequence+1, r.Header.Crc
 	s.maxFlush = max(s.maxFlush, r.Header.FlushedThrough)
 	return r, true, nil
+}
+
+// look reads what stands where the next record should.
+func (s *Scan) look(f *engine.Fiber) (r Record, end stop, err error) {
+	r, end, err = s.at(f, s.next)
+	if err == nil && end.why != nil && s.next != 0 { // it did not fit before the end of the ring
+		var again stop
+		if r, again, err = s.at(f, 0); again.why == nil || again.begun {
+			end = again
+		}
+	}
+	return r, end, err
 }
 
 // at reads the record at a block and checks that it is the next one.

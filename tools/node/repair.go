@@ -59,10 +59,10 @@ func repairSlice(dev *device.Device, path string, slice int, done func(p *storag
 	err = attached(dev, func(f *engine.Fiber, h *device.Handle) error {
 		return storage.Repair(f, h, slice, storage.Options{}, plan, wish)
 	})
+	done(plan) // with an error too: what it says is durable by then
 	if err != nil {
 		return outcome.New(outcome.Damage, "repair of %s: %w", path, err)
 	}
-	done(plan)
 	return nil
 }
 
