@@ -91,6 +91,7 @@ type flushes struct {
 	onFail   func(t *engine.Turn, err *FailedError)
 	flight   []*flush // begun and not ended, oldest first
 	settling []*flush // succeeded, and wait for others
+	timer    bool     // lookAgain is on its way
 	free     *flush
 }
 
@@ -243,6 +244,10 @@ func (h *Handle) look(t *engine.Turn) {
 		}
 		q.finish(t)
 	}
+	if len(h.settling) > 0 && !h.timer {
+		h.timer = true
+		t.After(lookAgainNs, (*lookAgain)(h))
+	}
 	if err := h.d.Failed(); err != nil && h.onFail != nil {
 		fn := h.onFail
 		h.onFail = nil
@@ -278,6 +283,19 @@ func (h *Handle) nudge(t *engine.Turn) {
 	if !h.nudged.Swap(true) {
 		(*nudge)(h).Fire(t)
 	}
+}
+
+// lookAgain is what a handle that waits for others does by itself: a reactor that met a full inbox may end before it has sent its nudge again.
+type lookAgain Handle
+
+const lookAgainNs = 10_000_000
+
+// Fire looks, on the handle's reactor.
+func (l *lookAgain) Fire(t *engine.Turn) {
+	h := (*Handle)(l)
+	h.timer = false
+	h.nudged.Store(false)
+	h.look(t)
 }
 
 type nudge Handle

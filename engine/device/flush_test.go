@@ -190,3 +190,26 @@ func TestFailureReachesAFullInbox(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// A flush that waits for another's ends, though the nudge that should tell of it is lost with the reactor that was to send it.
+func TestFlushEndsWithoutANudge(t *testing.T) {
+	for seed := range uint64(200) {
+		w, _, _, all := share(t, seed, 2)
+		for _, s := range all {
+			s.h.LoseNudge()
+			s.left = 1
+			if err := w.Go(s.r, s.work); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := w.Run(func() bool { return all[0].left+all[1].left == 0 }); err != nil {
+			t.Fatalf("seed %d: %v", seed, err)
+		}
+		for i, s := range all {
+			if s.durable != sharerBlocks {
+				t.Fatalf("seed %d: reactor %d has %d blocks durable", seed, i, s.durable)
+			}
+		}
+		w.Close()
+	}
+}
