@@ -59,7 +59,7 @@ func onReal(t *testing.T, path string, o device.Options, fn func(f *engine.Fiber
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := engine.New(engine.Config{Name: "real", CPU: -1, ArenaBytes: 64 << 20})
+	r, err := engine.New(engine.Config{Name: "real", CPU: -1, ArenaBytes: 128 << 20})
 	if err != nil {
 		t.Fatal(err)
 	}

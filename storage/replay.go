@@ -122,8 +122,8 @@ func (s *Store) findEnd(f *engine.Fiber, scan *journal.Scan) (records int, err e
 	return records, s.salvage.endsUnread(f, s, scan)
 }
 
-// eachPiece calls fn for every piece of every write of a record.
-func eachPiece(r *journal.Record, fn func(q *format.Piece) error) error {
+// eachOp calls fn for every operation of a record.
+func eachOp(r *journal.Record, fn func(op *format.Op) error) error {
 	for rest := r.Payload; len(rest) > 0; {
 		_, ops, tail, err := format.NextTxn(r.Place, rest)
 		if err != nil {
@@ -134,16 +134,26 @@ func eachPiece(r *journal.Record, fn func(q *format.Piece) error) error {
 			if ops, err = format.NextOp(r.Place, ops, &op); err != nil {
 				return err
 			}
-			for pieces := op.Pieces; len(pieces) > 0; {
-				var q format.Piece
-				q, pieces = format.FirstPiece(pieces)
-				if err := fn(&q); err != nil {
-					return err
-				}
+			if err := fn(&op); err != nil {
+				return err
 			}
 		}
 	}
 	return nil
+}
+
+// eachPiece calls fn for every piece of every write of a record.
+func eachPiece(r *journal.Record, fn func(q *format.Piece) error) error {
+	return eachOp(r, func(op *format.Op) error {
+		for pieces := op.Pieces; len(pieces) > 0; {
+			var q format.Piece
+			q, pieces = format.FirstPiece(pieces)
+			if err := fn(&q); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // verifyBlocks are read at once.

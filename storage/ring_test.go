@@ -19,31 +19,7 @@ func TestRealRing(t *testing.T) {
 	}
 	run := func(fn func(f *engine.Fiber, h *device.Handle) error) {
 		t.Helper()
-		dev, err := device.Open(path, device.Options{Own: func([]byte) bool { return true }})
-		if err != nil {
-			t.Fatal(err)
-		}
-		r, err := engine.New(engine.Config{Name: "real", CPU: -1, ArenaBytes: 128 << 20})
-		if err != nil {
-			t.Fatal(err)
-		}
-		err = r.Start(func(f *engine.Fiber) error {
-			h, err := dev.Attach(f.Turn())
-			if err != nil {
-				return err
-			}
-			return fn(f, h)
-		})
-		if err != nil {
-			t.Error(err)
-		}
-		r.Stop()
-		if err := r.Wait(); err != nil {
-			t.Error(err)
-		}
-		if err := dev.Close(); err != nil {
-			t.Fatal(err)
-		}
+		onReal(t, path, device.Options{}, fn)
 	}
 	opt := Options{CacheBytes: 8 << 20, DeltaBytesMax: 8 << 20}
 	run(func(f *engine.Fiber, h *device.Handle) error {

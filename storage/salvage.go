@@ -168,26 +168,6 @@ func (sv *salvage) cutAt(f *engine.Fiber, s *Store, scan *journal.Scan, rot *Rot
 	return err
 }
 
-// eachOp calls fn for every operation of a record.
-func eachOp(r *journal.Record, fn func(op *format.Op) error) error {
-	for rest := r.Payload; len(rest) > 0; {
-		_, ops, tail, err := format.NextTxn(r.Place, rest)
-		if err != nil {
-			return err
-		}
-		for rest = tail; len(ops) > 0; {
-			var op format.Op
-			if ops, err = format.NextOp(r.Place, ops, &op); err != nil {
-				return err
-			}
-			if err := fn(&op); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
 // givesUp tells whether replay goes on without a block that it could not load.
 func (sv *salvage) givesUp(block blockRef, err error) bool {
 	if sv == nil || !block.ok || !isDamage(err) {
