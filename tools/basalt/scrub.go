@@ -39,14 +39,21 @@ func scrubOrder(order, short string) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			shards, err := control.OrderScrub(path, order)
+			begun, err := control.OrderScrub(path, order)
+			shards := begun
 			if err == nil && wait {
-				shards, err = awaitScrub(c.ErrOrStderr(), path, shards)
+				shards, err = awaitScrub(c.ErrOrStderr(), path, begun)
 			}
 			if err != nil {
 				return err
 			}
-			return showScrub(c.OutOrStdout(), shards, asJSON)
+			if err := showScrub(c.OutOrStdout(), shards, asJSON); err != nil {
+				return err
+			}
+			if n := cutShort(begun, shards); wait && n > 0 {
+				return outcome.New(outcome.Failed, "%d of %d passes ended before they were whole", n, len(begun))
+			}
+			return nil
 		},
 	}
 	command.Flags().BoolVar(&asJSON, "json", false, "print JSON")
@@ -56,7 +63,7 @@ func scrubOrder(order, short string) *cobra.Command {
 	return command
 }
 
-// scrubLook is the time between two looks at a pass that is waited for.
+// scrubLook is the time between two looks at a pass that is waited for: a node answers on its control socket and sends nothing by itself.
 const scrubLook = 200 * time.Millisecond
 
 func awaitScrub(out io.Writer, path string, shards []control.Scrub) ([]control.Scrub, error) {
@@ -79,6 +86,16 @@ func awaitScrub(out io.Writer, path string, shards []control.Scrub) ([]control.S
 			return shards, err
 		}
 	}
+}
+
+// cutShort is how many of the passes that had begun did not become whole ones: somebody stopped them.
+func cutShort(begun, ended []control.Scrub) (n int) {
+	for i := range begun {
+		if begun[i].Running && (i >= len(ended) || ended[i].Passes == begun[i].Passes) {
+			n++
+		}
+	}
+	return n
 }
 
 // showScrub prints it; what is in quarantine gives the exit code of damage.

@@ -80,6 +80,35 @@ func TestScrub(t *testing.T) {
 	fsckClean(t, r)
 }
 
+// Who waits for a pass that somebody else stops is told that it is not whole.
+func TestScrubStopped(t *testing.T) {
+	r := newRig(t)
+	putObject(t, r, "large", content(5, 1<<20), "--create")
+	must(t, r.StartNode("--scrub-rate", "64KiB"))
+	type ending struct {
+		res rig.Result
+		err error
+	}
+	ended := make(chan ending, 1)
+	go func() {
+		res, err := r.Run("basalt", "scrub", "start", "--wait", r.Socket())
+		ended <- ending{res, err}
+	}()
+	for running := false; !running; {
+		shards, err := control.OrderScrub(r.Socket()+".ctl", control.ScrubStatus)
+		must(t, err)
+		running = shards[0].Running
+	}
+	_, err := r.Run("basalt", "scrub", "stop", r.Socket())
+	must(t, err)
+	if e := <-ended; e.err == nil {
+		t.Errorf("a success:\n%s", e.res.Stdout)
+	} else {
+		checkRefusal(t, e.res, outcome.Failed, []string{"1 of 1", "whole"})
+	}
+	must(t, r.StopNode())
+}
+
 func TestScrubWrongUse(t *testing.T) {
 	r := newRig(t)
 	refused(t, r, outcome.Unreachable, []string{r.Socket()}, "basalt", "scrub", "start", r.Socket())
