@@ -49,6 +49,11 @@ func (w *waitingFS) SyncFS() fuse.Status {
 
 // An INTERRUPT that comes while its request waits for a fiber is not forgotten: the kernel sends no second one.
 func TestInterruptBeforeFiber(t *testing.T) {
+	null, err := unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(null) // after the reactor has ended: until then it may be writing the answer
 	r, err := engine.New(engine.Config{Name: "column", CPU: -1, ArenaBytes: 4 << 20, FibersMax: 1})
 	if err != nil {
 		t.Fatal(err)
@@ -57,11 +62,6 @@ func TestInterruptBeforeFiber(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { r.Stop(); r.Wait() }()
-	null, err := unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer unix.Close(null)
 	fs := &waitingFS{RawFileSystem: fuse.NewDefaultRawFileSystem(), reactor: r, canceled: make(chan bool, 1)}
 	c := &column{conn: &Connection{}, reactor: r, raw: fs, file: int32(null), running: map[uint64]*slot{}, devEnded: true, live: 2}
 	err = r.Call(func(f *engine.Fiber) error { // has the only fiber

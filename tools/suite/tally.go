@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strings"
 )
 
 // tally counts tests and subtests; failures names at most failuresNamedMax of the failed ones.
@@ -108,6 +109,7 @@ func (c *counter) endPackage(e event, key string) {
 	case e.Action == "fail" && !c.failed[e.Package]:
 		c.broken++
 		c.show(key)
+		c.showUnended(e.Package)
 		fmt.Fprintf(c.out, "broken %s %.1f s\n", e.Package, e.Elapsed)
 	case e.Action == "fail":
 		fmt.Fprintf(c.out, "FAIL   %s %.1f s\n", e.Package, e.Elapsed)
@@ -119,5 +121,15 @@ func (c *counter) endPackage(e event, key string) {
 func (c *counter) show(key string) {
 	for _, line := range c.output[key] {
 		fmt.Fprint(c.out, line)
+	}
+}
+
+// showUnended shows what the tests said that ran when the process of their package died: it is theirs by name, and no end of them comes.
+func (c *counter) showUnended(pkg string) {
+	for key := range c.output {
+		if strings.HasPrefix(key, pkg+" ") && key != pkg+" " {
+			c.show(key)
+			delete(c.output, key)
+		}
 	}
 }

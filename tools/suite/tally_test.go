@@ -42,6 +42,20 @@ func TestCount(t *testing.T) {
 	}
 }
 
+// A process that dies in the middle of a test says why; that is shown, though no end of the test is ever reported.
+func TestDiedInATest(t *testing.T) {
+	const died = `{"Action":"run","Package":"p","Test":"TestA"}
+{"Action":"output","Package":"p","Test":"TestA","Output":"fatal error: gone\n"}
+{"Action":"output","Package":"p","Output":"FAIL p 0.1s\n"}
+{"Action":"fail","Package":"p"}
+`
+	var out bytes.Buffer
+	got := count(strings.NewReader(died), &out)
+	if got.broken != 1 || got.green() || !strings.Contains(out.String(), "fatal error: gone") {
+		t.Errorf("counted %+v, shown:\n%s", got, out.String())
+	}
+}
+
 func TestSkippedIsNotGreen(t *testing.T) {
 	if (tally{passed: 3, skipped: 1}).green() || (tally{}).green() || !(tally{passed: 3}).green() {
 		t.Error("green means: something passed, nothing failed, nothing was skipped")
