@@ -66,6 +66,8 @@ type Reactor struct {
 	gatherFree *gatherOp
 	cqes       [reapBatch]uring.CQE
 	sqe        uring.SQE // being pushed
+	soon       bool      // something pushed since the last Enter is marked Soon
+	slept      bool      // before this turn nothing was left to do
 	cmd        [80]byte
 	files      fileTable
 	offload    offload
@@ -167,6 +169,7 @@ func (r *Reactor) iterate(block bool) (worked bool) {
 	worked = r.complete(t)
 	worked = r.expire(t) || worked
 	worked = r.receive(t) || worked
+	r.hasten()
 	worked = r.runFibers() || worked
 	worked = r.runAtEnd(t) || worked
 	r.finish()
@@ -217,6 +220,7 @@ func (r *Reactor) runFibers() (worked bool) {
 			break
 		}
 		r.resume(f)
+		r.hasten()
 		worked = true
 	}
 	for f := r.yielded.pop(); f != nil; f = r.yielded.pop() {
@@ -271,6 +275,7 @@ func (r *Reactor) runAtEnd(t *Turn) (worked bool) {
 // published: one of the two sees the other.
 func (r *Reactor) enter(block bool) {
 	r.stats.Enters++
+	r.soon, r.slept = false, false
 	timeoutNs := int64(-1)
 	if deadline, ok := r.timers.next(); ok {
 		timeoutNs = max(deadline-r.lapNs, 0)
@@ -283,6 +288,8 @@ func (r *Reactor) enter(block bool) {
 	if !r.inbox.empty() || r.returned.Load() != nil || r.stopping.Load() {
 		r.asleep.Store(false)
 		block = false
+	} else {
+		r.slept = true // or would, in the simulator
 	}
 	if !block {
 		r.fail(r.ring.Enter(0, 0))

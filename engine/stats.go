@@ -6,6 +6,7 @@ type Stats struct {
 	Shard ShardID
 
 	Turns, LongTurns, Enters, Sleeps, Wakes   uint64
+	EntersEarly                               uint64 // in the midst of a turn, for an entry marked Soon
 	Completions, Delivered, Resumes, Spawned  uint64
 	SubmitFull, InboxBusy, FibersBusy         uint64
 	LongestTurnNs                             int64

@@ -129,9 +129,9 @@ func (h *Handle) transfer(f *engine.Fiber, op Op, p []byte, off int64) error {
 
 func (h *Handle) on(s uring.SQE) uring.SQE {
 	if h.slot {
-		return s.Fixed(h.fd)
+		s = s.Fixed(h.fd)
 	}
-	return s
+	return engine.Soon(s)
 }
 
 // check panics unless the transfer is one we may ask for; it returns the address.

@@ -9,7 +9,7 @@ func Column(kind, id string, s engine.Stats) Part {
 		registered = 1
 	}
 	return Part{Kind: kind, ID: id, Values: map[string]float64{
-		"turns_total": float64(s.Turns), "long_turns_total": float64(s.LongTurns), "enters_total": float64(s.Enters),
+		"turns_total": float64(s.Turns), "long_turns_total": float64(s.LongTurns), "enters_total": float64(s.Enters), "enters_early_total": float64(s.EntersEarly),
 		"sleeps_total": float64(s.Sleeps), "wakes_total": float64(s.Wakes), "completions_total": float64(s.Completions),
 		"resumes_total": float64(s.Resumes), "spawned_total": float64(s.Spawned), "longest_turn_ns": float64(s.LongestTurnNs),
 		"inbox": float64(s.Inbox), "inbox_peak": float64(s.InboxPeak), "inbox_max": float64(s.InboxMax), "inbox_busy_total": float64(s.InboxBusy),
