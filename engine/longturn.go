@@ -2,7 +2,9 @@ package engine
 
 import (
 	"fmt"
+	"reflect"
 	"runtime"
+	"slices"
 	"strings"
 )
 
@@ -17,21 +19,54 @@ type LongTurn struct {
 	Number uint64 // which long turn it was, from 1: Stats.LongTurns at its end
 	Ns     int64  // the whole turn
 	StepNs int64  // its longest step; 0: no step was long, there were too many
-	Phase  string // what kind of step
+	Phase  string // what kind of step; "": many
 	What   string // the fiber that ran, or what was called last
-	Stack  string // of a fiber: where it suspended then, innermost first; "" if its task had ended
+	Stack  Stack  // of a fiber: where it suspended then
+
+	Completions, Messages, Resumes uint64 // of the whole turn
 }
 
 // String is one line for the log.
 func (l LongTurn) String() string {
-	s := fmt.Sprintf("turn of %.1f ms: %s %s", float64(l.Ns)/1e6, l.Phase, l.What)
-	if l.StepNs > 0 {
-		s += fmt.Sprintf(" took %.1f ms", float64(l.StepNs)/1e6)
+	s := fmt.Sprintf("turn of %.1f ms: ", float64(l.Ns)/1e6)
+	if l.StepNs == 0 {
+		return s + fmt.Sprintf("many steps: %d completions, %d messages, %d resumes", l.Completions, l.Messages, l.Resumes)
 	}
-	if l.Stack != "" {
-		s += ", up to " + l.Stack
+	s += fmt.Sprintf("%s %s took %.1f ms", l.Phase, l.What, float64(l.StepNs)/1e6)
+	if stack := l.Stack.String(); stack != "" {
+		s += ", up to " + stack
 	}
 	return s
+}
+
+// Stack is where a fiber suspended. It is made readable only for who reads it: most samples are replaced before anybody does.
+type Stack struct {
+	pcs [stackMax]uintptr // up to the first 0; none if the task had ended
+}
+
+// String is the frames from the innermost one down to the task.
+func (s Stack) String() string {
+	n := slices.Index(s.pcs[:], 0)
+	if n < 0 {
+		n = len(s.pcs)
+	}
+	if n == 0 {
+		return ""
+	}
+	frames := runtime.CallersFrames(s.pcs[:n])
+	var b strings.Builder
+	for more := true; more; {
+		var frame runtime.Frame
+		frame, more = frames.Next()
+		if strings.HasSuffix(frame.Function, "engine.(*Fiber).runTask") {
+			break
+		}
+		if b.Len() > 0 {
+			b.WriteString(" < ")
+		}
+		fmt.Fprintf(&b, "%s:%d", frame.Function, frame.Line)
+	}
+	return b.String()
 }
 
 type phase uint8
@@ -58,7 +93,7 @@ func (r *Reactor) lap(p phase) {
 	r.lapNs = now
 }
 
-// sample keeps what the step was. A step that gets here took a thousand times as long as this does.
+// sample keeps what the step was. It allocates nothing: a loop that is slow throughout must not make garbage besides.
 //
 //go:noinline
 func (r *Reactor) sample(p phase, spent int64) {
@@ -66,34 +101,15 @@ func (r *Reactor) sample(p phase, spent int64) {
 	f := r.current
 	switch {
 	case p != phaseFiber:
-		r.slow.What = fmt.Sprintf("%T", r.doing)
+		r.slow.What = reflect.TypeOf(r.doing).String()
 	case f.name != "":
 		r.slow.What = f.name
 	default:
-		r.slow.What = fmt.Sprintf("%T", f.task)
+		r.slow.What = reflect.TypeOf(f.task).String()
 	}
 	if p == phaseFiber && !f.normal {
-		r.slow.Stack = suspendedAt()
+		runtime.Callers(4, r.slow.Stack.pcs[:]) // Callers, this, lap, suspend
 	}
-}
-
-// suspendedAt is the calling fiber's stack from where it suspends down to its task.
-func suspendedAt() string {
-	var pcs [stackMax]uintptr
-	frames := runtime.CallersFrames(pcs[:runtime.Callers(5, pcs[:])]) // Callers, this, sample, lap, suspend
-	var b strings.Builder
-	for more := true; more; {
-		var frame runtime.Frame
-		frame, more = frames.Next()
-		if strings.HasSuffix(frame.Function, "engine.(*Fiber).runTask") {
-			break
-		}
-		if b.Len() > 0 {
-			b.WriteString(" < ")
-		}
-		fmt.Fprintf(&b, "%s:%d", frame.Function, frame.Line)
-	}
-	return b.String()
 }
 
 // finish counts the turn.
@@ -110,12 +126,10 @@ func (r *Reactor) finish() {
 //go:noinline
 func (r *Reactor) longTurn(spent int64) {
 	r.stats.LongTurns++
-	if r.slow.StepNs == 0 {
-		r.slow.Phase = "many steps:"
-		r.slow.What = fmt.Sprintf("%d completions, %d messages, %d resumes", r.stats.Completions-r.before.completions,
-			r.stats.Delivered-r.before.delivered, r.stats.Resumes-r.before.resumes)
-	}
-	r.slow.Ns, r.slow.Number = spent, r.stats.LongTurns
+	l := &r.slow
+	l.Ns, l.Number = spent, r.stats.LongTurns
+	l.Completions, l.Messages = r.stats.Completions-r.before.completions, r.stats.Delivered-r.before.delivered
+	l.Resumes = r.stats.Resumes - r.before.resumes
 	r.stats.LongTurn, r.slow = r.slow, LongTurn{}
 }
 

@@ -64,16 +64,16 @@ func TestALongTurnNamesItsLongestStep(t *testing.T) {
 		if s.LongTurns != uint64(i+1) || l.Number != s.LongTurns || l.StepNs != 3_000_000 || l.Ns < l.StepNs || l.Phase != c.phase || l.What != c.what {
 			t.Fatalf("step %d: %d long turns, the last %+v", i, s.LongTurns, l)
 		}
-		at := 0
+		at, stack := 0, l.Stack.String()
 		for _, want := range c.stack {
-			n := strings.Index(l.Stack[at:], want)
+			n := strings.Index(stack[at:], want)
 			if n < 0 {
-				t.Fatalf("step %d: the stack lacks %q behind %d: %s", i, want, at, l.Stack)
+				t.Fatalf("step %d: the stack lacks %q behind %d: %s", i, want, at, stack)
 			}
 			at += n
 		}
-		if (c.stack == nil) != (l.Stack == "") || strings.Contains(l.Stack, "runTask") || strings.Contains(l.Stack, "suspend") {
-			t.Errorf("step %d: stack %q", i, l.Stack)
+		if (c.stack == nil) != (stack == "") || strings.Contains(stack, "runTask") || strings.Contains(stack, "suspend") {
+			t.Errorf("step %d: stack %q", i, stack)
 		}
 		if line := l.String(); !strings.Contains(line, c.what+" took 3.0 ms") {
 			t.Errorf("step %d: %q", i, line)
@@ -99,5 +99,29 @@ func TestALongTurnOfShortSteps(t *testing.T) {
 	}
 	if s := r.Stats(); s.LongTurns != 1 || s.LongTurn.Ns != 1_200_000 || s.LongTurn.StepNs != 0 || !strings.Contains(s.LongTurn.String(), "30 resumes") {
 		t.Errorf("%d long turns, the last: %v", s.LongTurns, s.LongTurn)
+	}
+}
+
+// A loop that is slow in every turn makes no garbage of its own.
+func TestASampleAllocatesNothing(t *testing.T) {
+	clock := &jumpClock{ns: 1}
+	r := stepped(t, clock, func(*Fiber) error { return nil })
+	for r.Step() {
+	}
+	if err := r.turn.Go("slow", func(f *Fiber) {
+		for {
+			clock.ns += 2_000_000
+			f.Yield()
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	d := &dawdler{clock: clock, ns: 1_500_000}
+	before := r.Stats().LongTurns
+	if n := testing.AllocsPerRun(100, func() { r.Step(); r.Post(d) }); n != 0 {
+		t.Errorf("%v allocations a turn", n)
+	}
+	if s := r.Stats(); s.LongTurns < before+100 {
+		t.Errorf("%d long turns, want one each time", s.LongTurns-before)
 	}
 }
