@@ -231,9 +231,9 @@ func (s *Store) flushed(t *engine.Turn) {
 		}
 		s.sealed = append(s.sealed[:0], s.sealed[1:]...)
 		s.releaseRuns(g)
+		g.awaited.WakeAll(t)
 		s.spare = append(s.spare, g)
 	}
-	s.waitCommit.WakeAll(t)
 	s.waitSlot.WakeAll(t)
 	if s.onCommit != nil {
 		s.onCommit(t, s.Committed())
@@ -256,7 +256,12 @@ func (s *Store) fail(t *engine.Turn, err error) {
 		return
 	}
 	s.failed = &FailedError{Cause: err}
-	s.waitCommit.WakeAll(t)
+	for _, g := range s.sealed {
+		g.awaited.WakeAll(t)
+	}
+	if s.open != nil {
+		s.open.awaited.WakeAll(t)
+	}
 	s.waitSlot.WakeAll(t)
 	s.check.wake.WakeAll(t)
 	s.check.frozen.WakeAll(t)

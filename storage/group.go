@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"basalt/engine"
 	"basalt/engine/arena"
 	"basalt/storage/format"
 	"basalt/storage/journal"
@@ -21,6 +22,8 @@ type group struct {
 	at, end uint64 // positions in the ring
 	pending int    // writes in flight
 	crc     uint32 // of the record
+
+	awaited engine.WaitList // who waits for its commit: that of another group is nothing to them
 }
 
 // bytes bounds the length of the record if it were sealed now.

@@ -90,16 +90,15 @@ type Store struct {
 	inFlight   int      // writes and flushes of groups
 	writeFree  *groupWrite
 
-	waitCommit engine.WaitList // for something to be committed
-	waitSlot   engine.WaitList // for a group to leave, or for a checkpoint to end
-	waitDrain  engine.WaitList // for inFlight to become 0
-	onCommit   func(t *engine.Turn, committed Seq)
-	onFail     func(t *engine.Turn, err error)
-	bad        quarantine
-	salvage    *salvage // of a repair, or nil
-	scrub      scrub
-	onBad      func(t *engine.Turn, q Quarantined, healed bool)
-	stats      counters
+	waitSlot  engine.WaitList // for a group to leave, or for a checkpoint to end
+	waitDrain engine.WaitList // for inFlight to become 0
+	onCommit  func(t *engine.Turn, committed Seq)
+	onFail    func(t *engine.Turn, err error)
+	bad       quarantine
+	salvage   *salvage // of a repair, or nil
+	scrub     scrub
+	onBad     func(t *engine.Turn, q Quarantined, healed bool)
+	stats     counters
 }
 
 func (s *Store) view() view {
@@ -232,9 +231,19 @@ func (s *Store) Commit(f *engine.Fiber, seq Seq) error {
 		}
 		s.pipe.Want(uint64(seq))
 		s.kick(f.Turn())
-		s.waitCommit.Wait(f)
+		s.groupOf(seq).awaited.Wait(f)
 	}
 	return nil
+}
+
+// groupOf is the group with a transaction that is applied and not committed.
+func (s *Store) groupOf(seq Seq) *group {
+	for _, g := range s.sealed {
+		if uint64(seq) <= g.Last {
+			return g
+		}
+	}
+	return s.open
 }
 
 func (tx *Tx) missed() bool { return !tx.miss.None() || tx.missBlock.ok }
