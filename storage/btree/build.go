@@ -64,30 +64,21 @@ func (b *builder) empty() bool { return len(b.a.items) == 0 }
 // nodeSize is the length of a node of n entries.
 func nodeSize(n, sum, prefix int) int { return format.NodeHeaderBytes + prefix + sum - n*prefix }
 
-// fits tells whether e can join the group.
-func (w *folder) fits(g *group, e *format.Entry, level int) bool {
-	n := len(g.items)
-	if n == 0 {
-		return true
+// join adds e to the group, if it fits.
+func (w *folder) join(g *group, e *format.Entry, level int) bool {
+	n, sum, prefix := len(g.items), g.sum+e.CellBytes(level), len(e.Key)
+	if n > 0 {
+		prefix = format.CommonPrefix(g.key(0)[:g.prefix], e.Key)
+		if max := w.t.cfg.EntriesMax; max > 0 && n+1 > max || nodeSize(n+1, sum, prefix) > w.t.cfg.NodeBytes {
+			return false
+		}
 	}
-	if w.t.cfg.EntriesMax > 0 && n+1 > w.t.cfg.EntriesMax {
-		return false
-	}
-	prefix := min(g.prefix, format.CommonPrefix(g.key(0), e.Key))
-	return nodeSize(n+1, g.sum+e.CellBytes(level), prefix) <= w.t.cfg.NodeBytes
-}
-
-func (g *group) add(e *format.Entry, level int) {
-	if len(g.items) == 0 {
-		g.prefix = len(e.Key)
-	} else {
-		g.prefix = min(g.prefix, format.CommonPrefix(g.key(0), e.Key))
-	}
+	g.sum, g.prefix = sum, prefix
 	g.items = append(g.items, item{
 		child: e.Child, at: uint32(len(g.slab)), keyLen: uint16(len(e.Key)), valLen: uint16(len(e.Val)), out: e.Out,
 	})
 	g.slab = append(append(g.slab, e.Key...), e.Val...)
-	g.sum += e.CellBytes(level)
+	return true
 }
 
 // add gives the next entry of a level to its builder. lower is the lower bound of the old node it came from.
@@ -97,12 +88,7 @@ func (w *folder) add(level int, e *format.Entry, lower []byte) error {
 		b.lower, b.chained = append(b.lower[:0], lower...), false
 	}
 	b.pushed++
-	if len(b.b.items) == 0 && w.fits(b.a, e, level) {
-		b.a.add(e, level)
-		return nil
-	}
-	if w.fits(b.b, e, level) {
-		b.b.add(e, level)
+	if len(b.b.items) == 0 && w.join(b.a, e, level) || w.join(b.b, e, level) {
 		return nil
 	}
 	if err := w.emit(b, b.gather(b.a, nil)); err != nil {
@@ -110,7 +96,7 @@ func (w *folder) add(level int, e *format.Entry, lower []byte) error {
 	}
 	b.a.reset()
 	b.a, b.b = b.b, b.a
-	b.b.add(e, level)
+	w.join(b.b, e, level) // an empty one takes anything
 	return nil
 }
 

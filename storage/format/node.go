@@ -3,6 +3,7 @@ package format
 import (
 	"bytes"
 	"fmt"
+	"math/bits"
 )
 
 const nodeMagic = "BNOD"
@@ -284,12 +285,16 @@ func (e *Entry) CellBytes(level int) int {
 // CommonPrefix is the length of what a and b begin with in common.
 func CommonPrefix(a, b []byte) int {
 	n := min(len(a), len(b))
-	for i := range n {
-		if a[i] != b[i] {
-			return i
+	i := 0
+	for ; i+8 <= n; i += 8 {
+		if x := le.Uint64(a[i:]) ^ le.Uint64(b[i:]); x != 0 {
+			return i + bits.TrailingZeros64(x)/8
 		}
 	}
-	return n
+	for i < n && a[i] == b[i] {
+		i++
+	}
+	return i
 }
 
 // EncodeNode builds a node from entries in key order into b (of the node's size). The caller knows that they fit:
