@@ -108,6 +108,17 @@ func (g *finger) point(p *probe, at uint32, n *itemNode, i int, equal bool) {
 	g.p.key = nil // lent
 }
 
+// still is the node that a finger points into, if it points at key and what it says is so still; nil: look it up.
+func (t *itemTree) still(g *finger, key []byte) *itemNode {
+	if g.klen == 0 || !bytes.Equal(g.key[:g.klen], key) {
+		return nil
+	}
+	if n := t.m.nodes.at(g.at); n.ver == g.ver && n.gen == t.gen {
+		return n
+	}
+	return nil
+}
+
 func newItemTree(m *memory) itemTree { return itemTree{m: m, root: noNode, gen: m.nodes.nextGen()} }
 
 func (s *nodes) nextGen() uint32 { s.gens++; return s.gens }
@@ -182,7 +193,13 @@ func (t *itemTree) compare(it *item, p *probe) int {
 	return bytes.Compare(k, p.key)
 }
 
-func (t *itemTree) get(key []byte) (item, bool) {
+func (t *itemTree) get(key []byte) (it item, ok bool) {
+	if n := t.still(&t.got, key); n != nil { // who works on an object asks for its record each time
+		if t.got.equal {
+			it = n.items[t.got.i]
+		}
+		return it, t.got.equal
+	}
 	p := probeOf(key)
 	for at := t.root; at != noNode; {
 		n := t.m.nodes.at(at)
@@ -341,11 +358,8 @@ func (t *itemTree) put(key []byte, it item) (old item, had bool) {
 
 // putAt is put where a finger points, if that is where the key belongs, and there is room.
 func (t *itemTree) putAt(g *finger, key []byte, it item) (old item, had, done bool) {
-	if g.klen == 0 || !bytes.Equal(g.key[:g.klen], key) {
-		return old, false, false
-	}
-	n := t.m.nodes.at(g.at)
-	if n.ver != g.ver || n.gen != t.gen || !g.equal && n.n == itemsMax {
+	n := t.still(g, key)
+	if n == nil || !g.equal && n.n == itemsMax {
 		return old, false, false
 	}
 	if g.equal {

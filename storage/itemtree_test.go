@@ -116,6 +116,17 @@ func (x *treeModel) lookAround(k uint32) {
 			x.remove(near)
 		}
 	}
+	if x.rng.IntN(2) == 0 {
+		x.sees(k)
+	}
+}
+
+// sees asks for a key, perhaps where a finger points.
+func (x *treeModel) sees(k uint32) {
+	it, ok := x.tree.get(treeKey(k))
+	if was, want := x.want[k]; ok != want || ok && it.vlen != was {
+		x.t.Fatalf("get of %d: %v %v, want %v %v", k, it.vlen, ok, was, want)
+	}
 }
 
 func (x *treeModel) remove(k uint32) {
