@@ -228,7 +228,10 @@ func (n *native) pollerFlags(pending, state uint32) (flags uint32) {
 }
 
 func (n *native) enter(pending, wait, flags uint32, timeoutNs int64) (done uint32, errno unix.Errno) {
-	if wait == 0 || timeoutNs < 0 {
+	switch {
+	case wait == 0 && flags&enterSQWait == 0:
+		return enterNow(n.enterFd, pending, flags)
+	case wait == 0 || timeoutNs < 0:
 		return enterPlain(n.enterFd, pending, wait, flags)
 	}
 	n.ts = kernelTimespec{sec: timeoutNs / 1e9, nsec: timeoutNs % 1e9}
@@ -239,7 +242,7 @@ func (n *native) Reap(dst []CQE) int {
 	got := n.copyOut(dst)
 	if got == 0 && atomic.LoadUint32(n.maps.sqFlags)&sqCQOverflow != 0 {
 		// The kernel keeps what did not fit; it moves it when asked. An error here shows at the next Enter.
-		enterPlain(n.enterFd, 0, 0, n.enterFl|enterGetEvents)
+		enterNow(n.enterFd, 0, n.enterFl|enterGetEvents)
 		got = n.copyOut(dst)
 	}
 	return got
