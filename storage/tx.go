@@ -109,13 +109,21 @@ type undoStep struct {
 func (tx *Tx) begin(write bool, loaded *loadSet) {
 	s := tx.s
 	tx.v = s.view()
-	tx.write, tx.loaded = write, loaded
+	tx.write, tx.loaded, tx.scanning = write, loaded, 0
 	tx.seq = Seq(s.pipe.Applied()) + 1
 	tx.miss, tx.missBlock, tx.broken = btree.Miss{}, blockRef{}, nil
+	if write {
+		tx.mark()
+	}
+}
+
+// mark has a run that changes something begin: what it takes back when it fails is what it finds here.
+func (tx *Tx) mark() {
+	s := tx.s
 	tx.undo, tx.tombLog, tx.saved = tx.undo[:0], tx.tombLog[:0], tx.saved[:0]
 	tx.drops, tx.freed, tx.deadDirty = tx.drops[:0], tx.freed[:0], tx.deadDirty[:0]
 	tx.lateDirty, tx.cut, tx.lost, tx.idle = tx.lateDirty[:0], tx.cut[:0], tx.lost[:0], tx.idle[:0]
-	tx.ops, tx.putBytes, tx.grew, tx.shrank, tx.scanning = 0, 0, false, false, 0
+	tx.ops, tx.putBytes, tx.grew, tx.shrank = 0, 0, false, false
 	tx.touched, tx.shareGrowth = 0, 0
 	l, g := s.active, s.open
 	tx.markSlab, tx.markExt, tx.markDirt, tx.markOpen = l.slab.mark(), l.extra, len(l.dirty), l.valueBlocks
@@ -124,9 +132,7 @@ func (tx *Tx) begin(write bool, loaded *loadSet) {
 	if tx.markRuns > 0 {
 		tx.markUsed = g.table.runs[tx.markRuns-1].used
 	}
-	if write {
-		g.n += format.TxnHeaderBytes
-	}
+	g.n += format.TxnHeaderBytes
 }
 
 // takeBack undoes every step of the run, the last one first.
