@@ -84,10 +84,14 @@ type extentTree struct {
 	root   uint32
 	height int // levels above the leaves
 	n      int // extents
+
+	shape uint64     // counts nodes that came, went or gave entries to others: as long as it stays, every path does
+	last  treeCursor // where the last search ended: a checkpoint frees in ascending order
+	seen  uint64     // the shape then
 }
 
 func (t *extentTree) init(nodes *treeNodes) {
-	t.nodes = nodes
+	t.nodes, t.shape = nodes, 1
 	t.root, _ = nodes.add()
 }
 
@@ -104,6 +108,14 @@ type treeStep struct {
 
 // seek goes to where an extent that starts at b belongs: to the one before it, or to before the first of a leaf.
 func (c *treeCursor) seek(t *extentTree, b blockNo) {
+	if t.seen == t.shape {
+		n := t.nodes.at(t.last.path[0].at)
+		if k := n.n; k > 1 && n.keys[0] <= b && b < n.keys[k-1] { // between two of its extents there is no other leaf
+			*c = t.last
+			c.path[0].i = n.last(b, 0)
+			return
+		}
+	}
 	c.t = t
 	at := t.root
 	for level := t.height; level > 0; level-- {
@@ -113,6 +125,7 @@ func (c *treeCursor) seek(t *extentTree, b blockNo) {
 		at = n.vals[i]
 	}
 	c.path[0] = treeStep{at, t.nodes.at(at).last(b, 0)}
+	t.last, t.seen = *c, t.shape
 }
 
 // settle goes from before the first extent of a leaf to the last of the leaf before, if there is one.
@@ -213,6 +226,7 @@ func (c *treeCursor) put(level int, key blockNo, val uint32) {
 	if p.i+1 == treeFan {
 		mid = treeSplitEnd
 	}
+	t.shape++
 	at, right := t.nodes.add()
 	right.move(n, mid)
 	if p.i+1 > mid {
@@ -262,6 +276,7 @@ func (c *treeCursor) join(level int) bool {
 	if n.n >= treeLow {
 		return false
 	}
+	t.shape++
 	if up.n == 1 {
 		if n.n == 0 {
 			t.nodes.give(up.vals[0])

@@ -46,6 +46,22 @@ func (t *extentTree) check() (nodes int, err error) {
 	return nodes, err
 }
 
+// checkLast verifies that the path of the last search, if it would be used again, leads from the root to its leaf.
+func (t *extentTree) checkLast() error {
+	at := t.root
+	for level := t.height; t.seen == t.shape; level-- {
+		p := t.last.path[level]
+		if p.at != at {
+			return fmt.Errorf("the last search came through node %d of level %d, the way there is %d now", p.at, level, at)
+		}
+		if level == 0 {
+			break
+		}
+		at = t.nodes.at(at).vals[p.i]
+	}
+	return nil
+}
+
 // treeRig is a tree and a sorted slice of what should be in it.
 type treeRig struct {
 	t           *testing.T
@@ -60,6 +76,9 @@ func (r *treeRig) put(e extent) {
 	var c treeCursor
 	c.seek(&r.tree, e.Start)
 	c.insert(e)
+	if err := r.tree.checkLast(); err != nil {
+		r.t.Fatal(err)
+	}
 	i, _ := slices.BinarySearchFunc(r.want, e, func(a, b extent) int { return int(a.Start) - int(b.Start) })
 	r.want = slices.Insert(r.want, i, e)
 }
@@ -149,6 +168,9 @@ func (r *treeRig) step(i int) {
 	default:
 		c.remove()
 		r.want = slices.Delete(r.want, i, i+1)
+	}
+	if err := r.tree.checkLast(); err != nil {
+		r.t.Fatal(err)
 	}
 }
 
