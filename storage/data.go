@@ -43,28 +43,44 @@ func (tx *Tx) writeBlocks(c Coll, obj []byte, o *format.Onode, off uint64, data 
 		return err
 	}
 	tx.grew = true
-	return tx.place(c, obj, o, tx.pieces)
+	at, crcs := first, tx.crcs
+	for _, e := range tx.got { // the pieces just logged, which need not be decoded for that
+		q := format.Piece{BlockOff: at, Extent: e, Crcs: crcs[:4*e.Len]}
+		if err := tx.placePiece(c, obj, o, &q); err != nil {
+			return err
+		}
+		at, crcs = at+uint64(e.Len), crcs[4*e.Len:]
+	}
+	return nil
 }
 
-// place makes written pieces part of an object. Replay comes here too.
+// place makes the pieces of a record part of an object: a replay does.
 func (tx *Tx) place(c Coll, obj []byte, o *format.Onode, pieces []byte) error {
 	for len(pieces) > 0 {
 		var q format.Piece
 		q, pieces = format.FirstPiece(pieces)
-		if err := tx.findBefore(c, obj, &q); err != nil {
+		if err := tx.placePiece(c, obj, o, &q); err != nil {
 			return err
 		}
-		removed, err := tx.trim(c, obj, q.BlockOff, q.BlockOff+uint64(q.Extent.Len), true, tx.before.rec.Len == 0)
-		if err != nil {
-			return err
-		}
-		o.Blocks += uint64(q.Extent.Len) - removed
-		r := format.ExtentRecord{Start: q.Extent.Start, Len: q.Extent.Len, Crcs: q.Crcs}
-		if err := tx.putPiece(c, obj, q.BlockOff, r); err != nil {
-			return err
-		}
-		tx.s.placed = pieceEnd{off: q.BlockOff + uint64(q.Extent.Len), block: q.Extent.End()}
 	}
+	return nil
+}
+
+// placePiece makes a written piece part of an object.
+func (tx *Tx) placePiece(c Coll, obj []byte, o *format.Onode, q *format.Piece) error {
+	if err := tx.findBefore(c, obj, q); err != nil {
+		return err
+	}
+	removed, err := tx.trim(c, obj, q.BlockOff, q.BlockOff+uint64(q.Extent.Len), true, tx.before.rec.Len == 0)
+	if err != nil {
+		return err
+	}
+	o.Blocks += uint64(q.Extent.Len) - removed
+	r := format.ExtentRecord{Start: q.Extent.Start, Len: q.Extent.Len, Crcs: q.Crcs}
+	if err := tx.putPiece(c, obj, q.BlockOff, r); err != nil {
+		return err
+	}
+	tx.s.placed = pieceEnd{off: q.BlockOff + uint64(q.Extent.Len), block: q.Extent.End()}
 	return nil
 }
 
