@@ -97,15 +97,20 @@ func (tx *Tx) extentAt(c Coll, obj []byte, b uint64) (p extentPiece, ok bool, er
 
 // piece decodes an entry of an extent key.
 func (s *Store) piece(e *entry) (extentPiece, error) {
-	k, err := format.DecodeKey(s.place("extent key"), e.key)
-	if err != nil {
-		return extentPiece{}, err
+	off, ok := format.ExtentBlockOff(e.key)
+	if !ok {
+		k, err := format.DecodeKey(s.place("extent key"), e.key)
+		if err != nil {
+			return extentPiece{}, err
+		}
+		off = k.BlockOff
 	}
-	p := extentPiece{off: k.BlockOff}
+	p := extentPiece{off: off}
 	if e.isDirty {
 		p.isDirty, p.frozen, p.index, p.buf = true, e.frozen, e.index, e.buf
 		return p, nil
 	}
+	var err error
 	p.rec, err = format.DecodeExtentRecord(s.place("extent record"), e.val)
 	if err == nil && !s.owns(p.rec.Extent()) {
 		err = &format.CorruptError{Place: format.Place{Device: s.name, Extent: p.rec.Extent()}, What: "extent record", Want: "blocks of the slice", Got: p.rec.Extent().String()}

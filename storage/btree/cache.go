@@ -78,7 +78,9 @@ func (c *cache) node(p format.ChildPtr) format.Node {
 	}
 	c.hits++
 	fr := &c.frames[i]
-	fr.ref = fr.gain
+	if fr.ref != fr.gain { // else its line of memory need not be written
+		fr.ref = fr.gain
+	}
 	return format.Node(c.arena.Bytes(fr.buf))
 }
 

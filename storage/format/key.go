@@ -77,6 +77,15 @@ type Key struct {
 	Start    BlockNo // of a share key
 }
 
+// ExtentBlockOff is the first block that a key names if it is a whole key of an extent; false: DecodeKey says what it is.
+func ExtentBlockOff(b []byte) (off uint64, ok bool) {
+	n := len(b) - 8
+	if n <= keyHead+1 || n > KeyBytesMax-8 || Kind(b[2]) != KindExtent || int(b[keyHead]) != n-keyHead-1 {
+		return 0, false
+	}
+	return binary.BigEndian.Uint64(b[n:]), true
+}
+
 // DecodeKey takes a tree key apart.
 func DecodeKey(p Place, b []byte) (Key, error) {
 	if len(b) < keyHead || len(b) > KeyBytesMax {
