@@ -259,7 +259,7 @@ func (s *Store) rebuildMap(f *engine.Fiber) error {
 		return nil
 	}
 	var other error
-	err := s.tree.Walk(f, s.super.Tree, s.salvage.only(btree.Visitor{
+	err := s.tree.Walk(f, s.super.Tree, s.salvage.sparing(s, s.salvage.only(btree.Visitor{
 		Node:  func(e Extent, _ format.ChildPtr, _ int) error { return claim(e, "tree node") },
 		Value: func(_ []byte, v format.ValueExtent) error { return claim(v.Extent(), "value extent") },
 		Entry: func(key, val []byte, _ bool) error {
@@ -273,9 +273,12 @@ func (s *Store) rebuildMap(f *engine.Fiber) error {
 			return claim(x, "object extent")
 		},
 		Budget: func(f *engine.Fiber) error { f.Yield(); return nil },
-	}, &other))
+	}, &other)))
 	if err == nil {
 		err = other
+	}
+	if err == nil {
+		s.salvage.countUnmapped(s)
 	}
 	return err
 }

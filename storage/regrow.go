@@ -2,6 +2,7 @@ package storage
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"sort"
 
@@ -12,7 +13,7 @@ import (
 )
 
 // A tree of which nodes cannot be read is not mended but made anew: all entries that can be read are written as a new tree to free blocks, the journal
-// is replayed over that, and the checkpoint of the mount makes all of it durable at once. Until then the old tree is as it was.
+// is replayed over that, and the checkpoint of the mount makes all of it durable at once. Until then the old state is as it was: spared.go says how.
 
 // LostRange is a run of keys of the tree that cannot be read.
 type LostRange struct {
@@ -121,11 +122,20 @@ func (sv *salvage) reportTorn(f *engine.Fiber, rep *FsckReport, s *Store) error 
 	if sv.shares {
 		rep.find(Extent{}, nil, "a torn tree with clones in it: a repair does not count anew how many objects share a block")
 	}
+	switch err := s.readMap(f, &rep.Mount); {
+	case err != nil && !isDamage(err):
+		return err
+	case err != nil:
+		rep.find(Extent{}, err, "the space map cannot be read, and none can be made of what is left of the tree")
+	case rep.Mount.MapRebuilt != "":
+		rep.findMap(Extent{}, errors.New(rep.Mount.MapRebuilt), "the space map cannot be read")
+	}
 	err := s.scanJournal(f, func(scan *journal.Scan) error {
 		_, err := s.findEnd(f, scan)
 		return err
 	})
-	if err != nil && isDamage(err) {
+	var rot *RotError
+	if isDamage(err) || errors.As(err, &rot) {
 		rep.find(s.super.Journal, err, "the journal cannot be replayed")
 		err = nil
 	}
@@ -149,23 +159,10 @@ func (sv *salvage) regrow(f *engine.Fiber, s *Store) error {
 	if !sv.torn() {
 		return nil
 	}
-	var held []Extent // blocks of the journal's transactions are free for the map, and not for us
-	err := s.scanJournal(f, func(scan *journal.Scan) error {
-		for {
-			r, ok, err := scan.Next(f)
-			if err != nil || !ok {
-				return err
-			}
-			if err := eachPiece(&r, func(q *format.Piece) error {
-				if s.owns(q.Extent) && s.alloc.Claim(q.Extent) {
-					held = append(held, q.Extent)
-				}
-				return nil
-			}); err != nil {
-				return err
-			}
-		}
-	})
+	held, err := sv.spareJournal(f, s)
+	if err == nil {
+		err = sv.mayWrite(s)
+	}
 	if err != nil {
 		return err
 	}

@@ -19,6 +19,10 @@ type RepairWish struct {
 	Blocks  bool // data blocks that cannot be read become holes, and changes of parts of such blocks that wait in the journal are dropped
 	Journal bool // the log ends before the first record that has rotted
 	Nodes   bool // a new tree is made of what can be read of the old one
+
+	// Unmapped: blocks that only lost nodes name may be overwritten, because nobody knows which these are; so that nothing is found there if the
+	// lost nodes can be read some day.
+	Unmapped bool
 }
 
 // RepairPlan is what a repair would do.
@@ -50,6 +54,9 @@ func (p *RepairPlan) Wanting(w RepairWish) (missing []string) {
 	}
 	if len(p.Losses.Ranges) > 0 && !w.Nodes {
 		missing = append(missing, "nodes")
+	}
+	if p.Losses.Unmapped > 0 && !w.Unmapped {
+		missing = append(missing, "unmapped")
 	}
 	return missing
 }

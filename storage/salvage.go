@@ -31,6 +31,10 @@ type Losses struct {
 	Patches []LostPatch
 	Blocks  []Finding   // data blocks of objects
 	Ranges  []LostRange // of the tree
+
+	// Unmapped is how many blocks may be named by what is lost of the tree and look like free ones, because there is no space map: the new tree may be
+	// written over them before it is durable.
+	Unmapped uint64
 }
 
 // None tells whether nothing is lost.

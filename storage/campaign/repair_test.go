@@ -187,7 +187,7 @@ func (l *life) planRepair() (p *storage.RepairPlan, err error) {
 
 func (l *life) repair(p *storage.RepairPlan) error {
 	return l.do(func(f *engine.Fiber) error {
-		err := storage.Repair(f, l.h, 0, l.p.opt, p, storage.RepairWish{Blocks: true, Journal: true, Nodes: true})
+		err := storage.Repair(f, l.h, 0, l.p.opt, p, storage.RepairWish{Blocks: true, Journal: true, Nodes: true, Unmapped: true})
 		if errors.Is(err, sim.ErrPowerCut) {
 			return err
 		}

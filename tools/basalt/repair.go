@@ -26,7 +26,7 @@ func (r *repairing) register(c *cobra.Command) {
 	f := c.Flags()
 	f.BoolVar(&r.repair, "repair", false, "show what can be mended and what would be lost, and do it after a confirmation on the terminal, or with --yes")
 	f.BoolVar(&r.yes, "yes", false, "with --repair: do it without asking")
-	f.StringSliceVar(&r.lose, "lose", nil, "with --repair: what may be given up: blocks (data blocks that cannot be read become holes), journal (it is cut before a record that cannot be read), nodes (a new tree is made of what can be read of the old one)")
+	f.StringSliceVar(&r.lose, "lose", nil, "with --repair: what may be given up: blocks (data blocks that cannot be read become holes), journal (it is cut before a record that cannot be read), nodes (a new tree is made of what can be read of the old one), unmapped (blocks that only lost nodes name may be overwritten, where no space map says which these are)")
 }
 
 // wish reads --lose.
@@ -42,8 +42,10 @@ func (r *repairing) wish() (w storage.RepairWish, err error) {
 			w.Journal = true
 		case "nodes":
 			w.Nodes = true
+		case "unmapped":
+			w.Unmapped = true
 		default:
-			return w, outcome.New(outcome.Usage, "--lose %q: want blocks, journal or nodes, or several (blocks,journal)", what)
+			return w, outcome.New(outcome.Usage, "--lose %q: want blocks, journal, nodes or unmapped, or several (blocks,journal)", what)
 		}
 	}
 	return w, nil
@@ -98,6 +100,9 @@ func printPlan(out io.Writer, p *storage.RepairPlan, w storage.RepairWish) {
 	}
 	for i := range p.Losses.Ranges {
 		fmt.Fprintf(out, "%s: %v\n", word(w.Nodes, "nodes"), &p.Losses.Ranges[i])
+	}
+	if n := p.Losses.Unmapped; n > 0 {
+		fmt.Fprintf(out, "%s: up to %d blocks that only the lost nodes name look like free ones, because the space map cannot be read, and the new tree may be written over them: if the lost nodes can be read again some day (another cable, another machine), what they name may not be there any more\n", word(w.Unmapped, "unmapped"), n)
 	}
 	for i := range p.Losses.Patches {
 		fmt.Fprintf(out, "%s: %v\n", word(w.Blocks, "blocks"), &p.Losses.Patches[i])

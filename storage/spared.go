@@ -1,0 +1,103 @@
+package storage
+
+import (
+	"fmt"
+
+	"basalt/engine"
+	"basalt/storage/btree"
+	"basalt/storage/format"
+	"basalt/storage/journal"
+)
+
+// What a repair of a torn tree writes before its superblock is durable must not hit anything of the state before: if the power goes, or the repair
+// stops because it meets more than was named, that state is all there is, and what could not be read may be readable in another machine. With a
+// space map that is no problem: what the lost nodes name is not free. Without one the map is made from what can be read of the tree, and then
+//   - the places of the lost nodes are kept: their parents name them;
+//   - the blocks of every record of the journal are kept, of those too that stand behind one that has rotted;
+//   - what only the lost nodes name nobody knows. But the superblock counts what was free: if as much is free without the lost nodes, they name nothing.
+//     Else some of what seems to be free is not, and the repair writes only if that was named and wished (RepairWish.Unmapped).
+
+// keep takes what is free of e out of what may be written, and says what that was.
+func (s *Store) keep(e Extent) (kept []Extent) {
+	switch {
+	case !s.owns(e):
+		return nil
+	case s.alloc.Claim(e):
+		return []Extent{e}
+	}
+	for no := e.Start; no < e.End(); no++ {
+		if one := (Extent{Start: no, Len: 1}); s.alloc.Claim(one) {
+			kept = append(kept, one)
+		}
+	}
+	return kept
+}
+
+// sparing has the walk that makes a space map keep the places of nodes that cannot be read.
+func (sv *salvage) sparing(s *Store, v btree.Visitor) btree.Visitor {
+	if sv == nil {
+		return v
+	}
+	pass := v.Bad
+	v.Bad = func(ptr format.ChildPtr, level int, err error) error {
+		if err := pass(ptr, level, err); err != nil {
+			return err
+		}
+		s.keep(Extent{Start: ptr.Block, Len: BlockCount(s.pool)})
+		return nil
+	}
+	return v
+}
+
+// countUnmapped finds out how many blocks that seem to be free, now that the map was made from a torn tree, may be named by what is lost of it.
+func (sv *salvage) countUnmapped(s *Store) {
+	if !sv.torn() {
+		return
+	}
+	switch free := s.alloc.FreeBlocks(); {
+	case free >= s.super.FreeBlocks:
+		sv.losses.Unmapped = free - s.super.FreeBlocks
+	default: // that map was wrong, so the count proves nothing
+		sv.losses.Unmapped = free
+	}
+}
+
+// spareJournal keeps the blocks that records of the journal name. Those of records that replay will apply it returns: replay takes them by itself.
+func (sv *salvage) spareJournal(f *engine.Fiber, s *Store) (replayed []Extent, err error) {
+	err = s.scanJournal(f, func(scan *journal.Scan) error {
+		if _, err := s.findEnd(f, scan); err != nil {
+			return err
+		}
+		scan.Rewind()
+		for {
+			r, ok, err := scan.Next(f)
+			if err != nil {
+				return err
+			}
+			if !ok {
+				break
+			}
+			if err := eachPiece(&r, func(q *format.Piece) error {
+				replayed = append(replayed, s.keep(q.Extent)...)
+				return nil
+			}); err != nil {
+				return err
+			}
+		}
+		return scan.Behind(f, func(r *journal.Record) error {
+			return eachPiece(r, func(q *format.Piece) error {
+				s.keep(q.Extent)
+				return nil
+			})
+		})
+	})
+	return replayed, err
+}
+
+// mayWrite refuses, before the first write, what nobody has agreed to.
+func (sv *salvage) mayWrite(s *Store) error {
+	if l := &sv.losses; l.Tail != nil && !sv.wish.Journal || l.Unmapped > sv.named.Unmapped {
+		return fmt.Errorf("storage: %s shows other damage than a moment ago: the store was left as it is; look once more", s.name)
+	}
+	return nil
+}
