@@ -13,40 +13,6 @@ import (
 	"basalt/storage/format"
 )
 
-// readLabel finds out what the device is: the newest valid copy of its label.
-func readLabel(f *engine.Fiber, h *device.Handle, rep *MountReport) (*format.Label, error) {
-	buf, err := f.Reactor().Arena().Get(format.LabelBytes)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Reactor().Arena().Put(buf)
-	mem := f.Reactor().Arena().Bytes(buf)
-	var best *format.Label
-	var bad []error
-	for _, e := range format.LabelPlaces(uint64(h.Bytes()) / format.BlockBytes) {
-		err := h.Read(f, mem, e.Offset())
-		var l *format.Label
-		if err == nil {
-			l, err = format.DecodeLabel(format.Place{Device: h.Name(), Extent: e}, mem)
-		}
-		if err != nil {
-			rep.Bad = append(rep.Bad, err.Error())
-			bad = append(bad, err)
-			continue
-		}
-		if best == nil || l.Generation > best.Generation {
-			best = l
-		}
-	}
-	if best == nil {
-		return nil, fmt.Errorf("storage: %s has no valid label: %w", h.Name(), errors.Join(bad...))
-	}
-	if have := uint64(h.Bytes()) / format.BlockBytes; best.Blocks > have {
-		return nil, fmt.Errorf("storage: %s has %d blocks, and its label says that it had %d: %w", h.Name(), have, best.Blocks, device.ErrShort)
-	}
-	return best, nil
-}
-
 // newestSuper finds the newest valid superblock of a slice. Copies that fail are discarded before epochs are compared. A slot whose copies are
 // both invalid was being written when the power went; but one that cannot be read may well hold the newest, and to go on from the other one
 // would undo what was committed since.

@@ -24,6 +24,7 @@ type MountReport struct {
 	Transactions uint64
 	Cut          string // the record that a crash has cut off the end of the log, and what is wrong with it; empty: the log just ends
 	MapRebuilt   string // why the space map was rebuilt from the tree; empty: it was not
+	Unused       uint64 // bytes of the device behind its end as the label has it: it has grown since mkfs, and nobody uses them
 }
 
 // Mount opens a slice: it finds the newest valid superblock, replays the journal, and makes a superblock of its own durable before it
@@ -120,6 +121,7 @@ func open(f *engine.Fiber, h *device.Handle, slice int, opt Options, rep *MountR
 		return nil, err
 	}
 	s := &Store{opt: opt, dev: h, name: h.Name(), arena: a, super: *super, colls: &collSet{}}
+	s.labels = format.LabelPlaces(label.Blocks)
 	s.supers = format.SuperPlaces(label.Slice(slice)[0])
 	s.space = format.DataExtents(label.Slice(slice), super.DataStart)
 	s.pool = int(super.NodeBytes) / format.BlockBytes

@@ -112,11 +112,7 @@ func (p *RepairPlan) copies(f *engine.Fiber, h *device.Handle) error {
 	mem := f.Reactor().Arena().Bytes(buf)
 	unread := 0 // copies of the label that the report counts before those of the superblocks
 	for _, e := range format.LabelPlaces(label.Blocks) {
-		err := h.Read(f, mem, e.Offset())
-		var l *format.Label
-		if err == nil {
-			l, err = format.DecodeLabel(format.Place{Device: h.Name(), Extent: e}, mem)
-		}
+		l, err := labelAt(f, h, e, mem)
 		if err != nil {
 			unread++
 		} else if l.Generation != label.Generation {

@@ -56,7 +56,7 @@ func (s *Store) fixedDamage(f *engine.Fiber) (bad []Quarantined, ok bool) {
 			s.scrub.blind = true
 		}
 	}
-	for _, at := range format.LabelPlaces(uint64(s.dev.Bytes()) / format.BlockBytes) {
+	for _, at := range s.labels {
 		if s.super.Slice != 0 {
 			break // one slice looks at the device's own
 		}

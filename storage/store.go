@@ -48,6 +48,7 @@ type Store struct {
 	space  []Extent // what the allocator may give out
 	tree   *btree.Tree
 	pool   int           // blocks of a node
+	labels [2]Extent     // places of the device's labels
 	supers [2][2]BlockNo // places of the superblocks: slot, copy
 
 	// Owned by the loop.

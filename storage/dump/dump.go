@@ -69,6 +69,7 @@ type Dump struct {
 	opt Options
 	out printer
 
+	labels  [2]Extent // where its copies stand
 	label   *format.Label
 	assumed bool               // there was no valid label
 	begun   bool               // something begins like a label or a superblock, or cannot be read
@@ -164,8 +165,9 @@ func (d *Dump) findLabel() error {
 	if d.blocks() < 2*format.LabelBytes/format.BlockBytes {
 		return d.corrupt(Extent{}, "device", "room for two labels", fmt.Sprintf("%d blocks", d.blocks()))
 	}
+	d.findLabelEnd()
 	var peeked *format.Label
-	for _, e := range format.LabelPlaces(d.blocks()) {
+	for _, e := range d.labels {
 		b, err := d.read(e)
 		if err != nil {
 			d.begun = true
@@ -191,6 +193,26 @@ func (d *Dump) findLabel() error {
 		}
 	}
 	return nil
+}
+
+// findLabelEnd finds out where the second copy of the label stands: on a device that has grown since mkfs that is not its end.
+func (d *Dump) findLabelEnd() {
+	valid := func(e Extent) (b []byte, ok bool) {
+		b, err := d.read(e)
+		if err != nil {
+			return nil, false
+		}
+		_, err = format.DecodeLabel(d.place(e), b)
+		return b, err == nil
+	}
+	d.labels = format.LabelPlaces(d.blocks())
+	first, whole := valid(d.labels[0])
+	for _, e := range format.LabelEnds(first, d.blocks()) {
+		if _, ok := valid(e); ok || whole {
+			d.labels[1] = e
+			return
+		}
+	}
 }
 
 // copyAt is one of the four places of a slice's superblocks.

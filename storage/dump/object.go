@@ -294,7 +294,7 @@ func names(op *format.Op, e Extent) bool {
 
 // fixed is what stands at a fixed place.
 func (d *Dump) fixed(one Extent) string {
-	for _, e := range format.LabelPlaces(d.blocks()) {
+	for _, e := range d.labels {
 		if e.Overlaps(one) {
 			return "label"
 		}

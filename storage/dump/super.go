@@ -15,7 +15,7 @@ func (d *Dump) supers() error {
 	if err := d.findLabel(); err != nil {
 		return err
 	}
-	for _, e := range format.LabelPlaces(d.blocks()) {
+	for _, e := range d.labels {
 		if err := d.labelAt(e, e.Start == 0); err != nil {
 			return err
 		}

@@ -51,6 +51,17 @@ func LabelPlaces(deviceBlocks uint64) [2]Extent {
 	return [2]Extent{{0, labelBlocks}, {BlockNo(deviceBlocks - labelBlocks), labelBlocks}}
 }
 
+// LabelEnds lists where the second copy of a label may stand, the likeliest place first: where the first one, whole or not, says that the device ended
+// at mkfs, and at the device's end. first is nil if the first copy cannot be read.
+func LabelEnds(first []byte, deviceBlocks uint64) (list []Extent) {
+	if len(first) >= LabelBytes && string(first[:len(labelMagic)]) == labelMagic {
+		if n := PeekLabel(first).Blocks; n >= 2*labelBlocks && n < deviceBlocks {
+			list = append(list, LabelPlaces(n)[1])
+		}
+	}
+	return append(list, LabelPlaces(deviceBlocks)[1])
+}
+
 // Encode writes the label with its checksum into b, which has LabelBytes.
 func (l *Label) Encode(b []byte) {
 	mustLen("label", b, LabelBytes)

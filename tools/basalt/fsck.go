@@ -75,6 +75,9 @@ func printReport(out io.Writer, r *storage.FsckReport) {
 	for _, bad := range m.Bad {
 		fmt.Fprintf(out, "a copy cannot be read, another can: %s\n", bad)
 	}
+	if m.Unused > 0 {
+		fmt.Fprintf(out, "the device has grown since mkfs: %d bytes behind its end as the label has it are not used\n", m.Unused)
+	}
 	if m.Cut != "" {
 		fmt.Fprintf(out, "cut off the end of the log, and never acknowledged: %s\n", m.Cut)
 	}

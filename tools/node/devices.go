@@ -2,6 +2,7 @@ package node
 
 import (
 	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -95,6 +96,15 @@ func (d *disk) readLabel(f *engine.Fiber) error {
 		return explainStore(d.path, err)
 	}
 	return nil
+}
+
+// tellGrown warns of devices that are longer than their labels say. They are served with the length that they had at mkfs.
+func tellGrown(log *slog.Logger, list []*disk) {
+	for _, d := range list {
+		if used := int64(d.Blocks) * format.BlockBytes; used < d.dev.Bytes() {
+			log.Warn("the device has grown since mkfs; what was added is not used", "device", d.path, "bytes", d.dev.Bytes(), "bytes_used", used)
+		}
+	}
 }
 
 // checkDisks refuses devices that cannot be served together.

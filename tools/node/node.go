@@ -82,6 +82,7 @@ func Start(cfg Config) (n *Node, err error) {
 	if n.disks, err = openDisks(cfg.Devices, cfg.Discard); err != nil {
 		return n, err
 	}
+	tellGrown(cfg.Log, n.disks)
 	if err := n.startShards(); err != nil {
 		return n, err
 	}
