@@ -30,6 +30,7 @@ type RepairPlan struct {
 	Report  *FsckReport
 	Fixes   []string // what it makes good; nothing is lost by it
 	Losses  Losses   // what it gives up if that is wished
+	Foreign []string // what others have written over our labels, and a repair writes over in turn
 	Refused []string // what it cannot do anything about; then it does nothing at all
 	Done    []string // filled by Repair: what it did about objects of which a part of the tree's records was lost
 
@@ -121,6 +122,9 @@ func (p *RepairPlan) copies(f *engine.Fiber, h *device.Handle) error {
 		if err != nil {
 			p.labels = append(p.labels, e)
 			p.Fixes = append(p.Fixes, fmt.Sprintf("the label copy at blocks %v is written anew from the other one: %v", e, err))
+			if found := foreign(f, h, label, e); found != "" {
+				p.Foreign = append(p.Foreign, fmt.Sprintf("%s shows at that end of the device: blocks %v of it are written over", found, e))
+			}
 		}
 	}
 	for _, bad := range p.Report.Mount.Bad[min(unread, len(p.Report.Mount.Bad)):] {

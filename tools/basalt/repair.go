@@ -89,6 +89,9 @@ func printPlan(out io.Writer, p *storage.RepairPlan, w storage.RepairWish) {
 	for _, what := range p.Fixes {
 		fmt.Fprintf(out, "REPAIR %s\n", what)
 	}
+	for _, what := range p.Foreign {
+		fmt.Fprintf(out, "LOSS: %s\n", what)
+	}
 	word := func(wished bool, name string) string {
 		if wished {
 			return "LOSS"

@@ -6,6 +6,7 @@ import (
 
 	"basalt/engine"
 	"basalt/engine/device"
+	"basalt/storage"
 	"basalt/storage/dump"
 	"basalt/storage/format"
 	"basalt/tools/outcome"
@@ -30,6 +31,34 @@ func Dump(path string, out io.Writer, opt dump.Options, show func(d *dump.Dump) 
 		return explainDump(path, err)
 	})
 	return bad, errors.Join(err, dev.Close())
+}
+
+// openOverwritten opens what mkfs made for a repair, though the beginning of it be somebody else's now: the second copy of the label says what it was.
+func openOverwritten(path string) (*device.Device, error) {
+	dev, err := openDevice(path, false)
+	if errors.Is(err, device.ErrForeign) && hasLabel(path) {
+		return open(path, device.Options{Force: true})
+	}
+	return dev, err
+}
+
+// hasLabel tells whether one of the copies of a label is whole.
+func hasLabel(path string) (has bool) {
+	dev, err := device.Open(path, device.Options{ReadOnly: true, Force: true})
+	if err != nil {
+		return false
+	}
+	err = on(labelArena, func(f *engine.Fiber) error {
+		h, err := dev.Attach(f.Turn())
+		if err != nil {
+			return err
+		}
+		defer h.Detach(f.Turn())
+		_, err = storage.ReadLabel(f, h)
+		has = err == nil
+		return nil
+	})
+	return errors.Join(err, dev.Close()) == nil && has
 }
 
 // explainDump gives what ended a dump its code.

@@ -24,10 +24,15 @@ func openDevice(path string, readOnly bool) (*device.Device, error) {
 
 func open(path string, o device.Options) (*device.Device, error) {
 	d, err := device.Open(path, o)
-	if err != nil {
-		return nil, explainDevice(path, err)
+	var foreign *device.ForeignError
+	switch {
+	case err == nil:
+		return d, nil
+	case errors.As(err, &foreign) && hasLabel(path):
+		return nil, outcome.New(outcome.Device, "device %s: it holds %s where a Basalt label should stand, and the other copy of that label is whole: basalt fsck --repair shows what is left of the store, "+
+			"and writes this copy anew if that is wished (%w)", path, foreign.Found, device.ErrForeign)
 	}
-	return d, nil
+	return nil, explainDevice(path, err)
 }
 
 // explainDevice gives an error of the device layer its code, and adds what to do.

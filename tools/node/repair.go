@@ -13,7 +13,7 @@ import (
 // mends it, and tells done. The device is held all the time, so that nobody changes it in between. A slice that cannot be mended does not keep it
 // from the others.
 func Repair(path string, slice int, done func(p *storage.RepairPlan), agree func(slice int, p *storage.RepairPlan) (storage.RepairWish, error)) (err error) {
-	dev, err := openDevice(path, false)
+	dev, err := openOverwritten(path)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,44 @@
+package storage
+
+import (
+	"bytes"
+
+	"basalt/engine"
+	"basalt/engine/device"
+	"basalt/storage/format"
+)
+
+// foreignBytes is as much of an end of a device as other systems use for what tells them.
+const foreignBytes = 1 << 20
+
+// foreign says what of other systems shows at that end of the device at which a label copy should stand, and does not; empty: nothing that is known. It
+// looks at nothing that belongs to a slice.
+func foreign(f *engine.Fiber, h *device.Handle, label *format.Label, e Extent) string {
+	first, last := label.Segments[0].Extent().Start, label.Segments[len(label.Segments)-1].Extent().End()
+	atEnd := e.Start != 0
+	off, n := int64(0), min(foreignBytes, offsetOf(first))
+	if atEnd {
+		n = min(foreignBytes, h.Bytes()-offsetOf(last))
+		off = h.Bytes() - n
+	}
+	at := e.Offset() - off
+	if at < 0 {
+		return "" // of a device that has grown: it is not the end
+	}
+	buf, err := f.Reactor().Arena().Get(int(n))
+	if err != nil {
+		return "" // the name is for people, and they have the damage itself
+	}
+	defer f.Reactor().Arena().Put(buf)
+	mem := f.Reactor().Arena().Bytes(buf)[:n]
+	if err := h.Read(f, mem, off); err != nil {
+		return ""
+	}
+	switch {
+	case bytes.HasPrefix(mem[at:], []byte(format.LabelMagic)):
+		return "" // ours, and rotten
+	case atEnd:
+		return device.Identify(nil, mem, h.Bytes())
+	}
+	return device.Identify(mem, nil, h.Bytes())
+}
