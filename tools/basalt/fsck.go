@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 
@@ -19,7 +20,7 @@ func fsckCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "fsck DEVICE",
 		Short: "Check a store, read-only, while no node runs on it; with --repair, mend it",
-		Long:  "fsck replays the journal in memory and checks that every block is reachable once, free, or waiting, and that every checksum is right; then that names, inodes, links and data of the file system agree. It does so for every slice of the device, or for the one that --slice names. With --repair it first names what it would mend and what would be lost, and then, if that is confirmed, does it and checks once more. Exit code 0: clean, now; 3: it is no store of this release; 4: damage, or damage is left.",
+		Long:  "fsck replays the journal in memory and checks that every block is reachable once, free, or waiting, and that every checksum is right; then that names, inodes, links and data of the file system agree. It does so for every slice of the device, or for the one that --slice names. With --repair it first names what it would mend and what would be lost, and then, if that is confirmed, does it and checks once more. Exit code 0: clean, now; 3: it is no store of this release; 4: damage, or damage is left. Of several slices the worst counts: 4, then 3, then what kept it from looking.",
 		Args:  exactly(1, "a block device or an image file"),
 		RunE: func(c *cobra.Command, args []string) error {
 			one := node.EverySlice
@@ -39,13 +40,15 @@ func fsckCommand() *cobra.Command {
 			reports, err := node.Check(args[0], one)
 			n := 0
 			for _, r := range reports {
-				if err != nil && len(reports) == 1 { // it says everything
+				if r.Err != nil && len(reports) == 1 { // it says everything
 					break
 				}
-				n += printSlice(c.OutOrStdout(), r, len(reports) > 1)
+				if found := printSlice(c.OutOrStdout(), r, len(reports) > 1); r.Err == nil {
+					n += found
+				}
 			}
-			if err == nil && n > 0 {
-				err = outcome.New(outcome.Damage, "%s is damaged: %d findings", args[0], n)
+			if n > 0 {
+				err = errors.Join(err, outcome.New(outcome.Damage, "%s is damaged: %d findings", args[0], n))
 			}
 			return err
 		},

@@ -141,6 +141,7 @@ type SliceReport struct {
 	Slice int
 	Store *storage.FsckReport
 	Names *meta.Report // nil: the store is not sound, so nobody looked
+	Err   error        // it could not be looked at, or is refused; then what was found is no damage
 }
 
 // EverySlice has Check look at all of them.
@@ -169,7 +170,7 @@ func Check(path string, slice int) (reports []SliceReport, err error) {
 		var errs []error
 		for n := first; n < end; n++ {
 			report, err := checkSlice(f, h, path, n)
-			if report.Store != nil {
+			if report.Err = err; report.Store != nil {
 				reports = append(reports, report)
 			}
 			errs = append(errs, err)
@@ -181,7 +182,11 @@ func Check(path string, slice int) (reports []SliceReport, err error) {
 
 func checkSlice(f *engine.Fiber, h *device.Handle, path string, slice int) (r SliceReport, err error) {
 	r.Slice = slice
-	if r.Store, err = storage.Fsck(f, h, slice, storage.Options{}); err != nil {
+	r.Store, err = storage.Fsck(f, h, slice, storage.Options{})
+	if errors.Is(err, device.ErrShort) {
+		err = explainStore(path, err)
+	}
+	if err != nil {
 		return r, err
 	}
 	if len(r.Store.Findings) > 0 {

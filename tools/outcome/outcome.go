@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 )
 
@@ -55,16 +56,26 @@ func New(code Code, format string, args ...any) error {
 	return &Error{Code: code, Err: fmt.Errorf(format, args...)}
 }
 
-// CodeOf is the exit code of an error; Failed when nobody chose one.
+// worst orders the codes for errors that were joined: a script that sees one of them must not miss the worse one.
+var worst = []Code{OK, Failed, Usage, Unreachable, Mount, InUse, Device, Damage}
+
+// CodeOf is the exit code of an error; Failed when nobody chose one; of several that were joined, the worst.
 func CodeOf(err error) Code {
-	if err == nil {
+	switch e := err.(type) {
+	case nil:
 		return OK
-	}
-	var e *Error
-	if errors.As(err, &e) {
+	case *Error:
 		return e.Code
+	case interface{ Unwrap() []error }:
+		code := Failed
+		for _, one := range e.Unwrap() {
+			if c := CodeOf(one); slices.Index(worst, c) > slices.Index(worst, code) {
+				code = c
+			}
+		}
+		return code
 	}
-	return Failed
+	return max(Failed, CodeOf(errors.Unwrap(err)))
 }
 
 // Exit prints the sentence and returns the code for os.Exit.

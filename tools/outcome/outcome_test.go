@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -29,9 +30,18 @@ func TestCodeOf(t *testing.T) {
 	for _, c := range []struct {
 		err  error
 		want Code
-	}{{nil, OK}, {errors.New("x"), Failed}, {inUse, InUse}, {fmt.Errorf("start: %w", inUse), InUse}} {
+	}{{nil, OK}, {errors.New("x"), Failed}, {inUse, InUse}, {fmt.Errorf("start: %w", inUse), InUse},
+		{errors.Join(New(Device, "no store"), New(Damage, "rot")), Damage}, {errors.Join(New(Damage, "rot"), errors.New("x"), New(Device, "no store")), Damage},
+		{fmt.Errorf("both: %w", errors.Join(errors.New("x"), nil, inUse)), InUse}, {fmt.Errorf("%w, then %w", New(Usage, "u"), New(Device, "d")), Device},
+		{New(Device, "no store, because: %w", New(Damage, "rot")), Device}, {errors.Join(errors.New("x"), errors.New("y")), Failed},
+	} {
 		if got := CodeOf(c.err); got != c.want {
 			t.Errorf("%v has code %d, want %d", c.err, got, c.want)
+		}
+	}
+	for _, c := range Codes {
+		if !slices.Contains(worst, c.Code) || len(worst) != len(Codes) {
+			t.Errorf("nobody says how bad code %d is", c.Code)
 		}
 	}
 	if !errors.Is(inUse, os.ErrExist) {
