@@ -3,51 +3,22 @@ package device
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"testing"
 
 	"basalt/engine"
+	"basalt/engine/loopdev"
 	"golang.org/x/sys/unix"
 )
 
-// loop makes a block device of an image file; the kernel gives it back when the last user closes it.
+// loop makes a block device of an image file.
 func loop(t *testing.T, path string) string {
 	t.Helper()
-	control, err := unix.Open("/dev/loop-control", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	d, err := loopdev.Attach(path, loopdev.Options{SectorBytes: 4096})
 	if err != nil {
-		t.Fatalf("block devices are tested on a loop device, by root: %v", err)
+		t.Fatalf("block devices are tested on a loop device: %v", err)
 	}
-	defer unix.Close(control)
-	file, err := unix.Open(path, unix.O_RDWR|unix.O_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer unix.Close(file)
-	for range 16 { // another process may take the number between asking and using it
-		n, err := unix.IoctlRetInt(control, unix.LOOP_CTL_GET_FREE)
-		if err != nil {
-			t.Fatalf("free loop device: %v", err)
-		}
-		name := fmt.Sprintf("/dev/loop%d", n)
-		dev, err := unix.Open(name, unix.O_RDWR|unix.O_CLOEXEC, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		err = unix.IoctlLoopConfigure(dev, &unix.LoopConfig{Fd: uint32(file), Size: 4096})
-		if err == nil {
-			t.Cleanup(func() {
-				unix.IoctlSetInt(dev, unix.LOOP_CLR_FD, 0)
-				unix.Close(dev)
-			})
-			return name
-		}
-		unix.Close(dev)
-		if err != unix.EBUSY {
-			t.Fatalf("loop device %s: %v", name, err)
-		}
-	}
-	t.Fatal("no loop device to be had")
-	return ""
+	t.Cleanup(func() { d.Close() })
+	return d.Path()
 }
 
 func TestBlockDevice(t *testing.T) {

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"basalt/engine/loopdev"
 )
 
 // loop makes a block device of a new file of n bytes, all of them 'x'; the kernel gives it back when the last user closes it.
@@ -17,39 +19,20 @@ func loop(t *testing.T, n int) (file, dev int32) {
 	if err := os.WriteFile(path, bytes.Repeat([]byte("x"), n), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	control, err := unix.Open("/dev/loop-control", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	d, err := loopdev.Attach(path, loopdev.Options{SectorBytes: 4096})
 	if err != nil {
-		t.Fatalf("discards are tested on a loop device, by root: %v", err)
+		t.Fatalf("discards are tested on a loop device: %v", err)
 	}
-	defer unix.Close(control)
-	fd, err := unix.Open(path, unix.O_RDWR|unix.O_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { unix.Close(fd) })
-	for range 16 { // another process may take the number between asking and using it
-		number, err := unix.IoctlRetInt(control, unix.LOOP_CTL_GET_FREE)
-		if err != nil {
-			t.Fatalf("free loop device: %v", err)
-		}
-		d, err := unix.Open(fmt.Sprintf("/dev/loop%d", number), unix.O_RDWR|unix.O_DIRECT|unix.O_CLOEXEC, 0)
+	t.Cleanup(func() { d.Close() })
+	opened := func(name string, flags int) int32 {
+		fd, err := unix.Open(name, unix.O_RDWR|unix.O_CLOEXEC|flags, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err = unix.IoctlLoopConfigure(d, &unix.LoopConfig{Fd: uint32(fd), Size: 4096}); err == nil {
-			t.Cleanup(func() {
-				unix.IoctlSetInt(d, unix.LOOP_CLR_FD, 0)
-				unix.Close(d)
-			})
-			return int32(fd), int32(d)
-		}
-		unix.Close(d)
-		if err != unix.EBUSY {
-			t.Fatal(err)
-		}
+		t.Cleanup(func() { unix.Close(fd) })
+		return int32(fd)
 	}
-	t.Fatal("no loop device to be had")
-	return 0, 0
+	return opened(path, 0), opened(d.Path(), unix.O_DIRECT)
 }
 
 func allocated(t *testing.T, fd int32) int64 {

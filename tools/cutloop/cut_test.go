@@ -65,7 +65,7 @@ func TestCutDiskAnswersEIO(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	fd, err := unix.Open(d.loop.path, unix.O_RDWR|unix.O_DIRECT|unix.O_CLOEXEC, 0)
+	fd, err := unix.Open(d.loop.Path(), unix.O_RDWR|unix.O_DIRECT|unix.O_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,7 +97,7 @@ func TestCutDiskAnswersEIO(t *testing.T) {
 func TestNothingIsLeftBehind(t *testing.T) {
 	for _, killed := range []bool{false, true} {
 		d := powered(t)
-		loop := *d.loop
+		loop := d.loop
 		if killed {
 			if err := d.server.kill(); err != nil {
 				t.Fatal(err)
@@ -106,8 +106,8 @@ func TestNothingIsLeftBehind(t *testing.T) {
 		if err := d.unplug(); (err != nil) != killed {
 			t.Errorf("the server was killed: %v; unplugging says %v", killed, err)
 		}
-		if left := loop.fact("loop/backing_file"); left != "" {
-			t.Errorf("%s is still over %s", loop.path, left)
+		if loop.Attached() {
+			t.Errorf("%s is still over %s", loop.Path(), loop.Fact("loop/backing_file"))
 		}
 		if err := unix.Unmount(d.dir, unix.MNT_DETACH); err != unix.EINVAL {
 			t.Errorf("%s was still mounted (%v)", d.dir, err)

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"basalt/engine/loopdev"
 	"basalt/fuse/powercut"
 )
 
@@ -22,7 +23,7 @@ type disk struct {
 	orders io.WriteCloser
 	events chan event // closed when the child says no more
 	dir    string     // of the mount
-	loop   *loopDevice
+	loop   *loopdev.Device
 }
 
 // plug attaches the file, as it is, as a disk with power.
@@ -115,7 +116,8 @@ func (d *disk) counts() (powercut.Counts, error) { return d.tell(order{}) }
 // unplug takes everything down, in whatever state it is; only a file is left.
 func (d *disk) unplug() (err error) {
 	if d.loop != nil {
-		err = d.loop.detach()
+		err = detach(d.loop)
+		d.loop = nil
 	}
 	if d.server == nil {
 		return err
@@ -159,7 +161,7 @@ func (d *disk) probe() error {
 		return err
 	}
 	defer unix.Munmap(page)
-	fd, err := unix.Open(d.loop.path, unix.O_RDWR|unix.O_DIRECT|unix.O_CLOEXEC, 0)
+	fd, err := unix.Open(d.loop.Path(), unix.O_RDWR|unix.O_DIRECT|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return err
 	}
@@ -170,23 +172,23 @@ func (d *disk) probe() error {
 		return err
 	}
 	if _, err := unix.Pwrite(fd, page, 0); err != nil {
-		return fmt.Errorf("write to %s: %w", d.loop.path, err)
+		return fmt.Errorf("write to %s: %w", d.loop.Path(), err)
 	}
 	written, err := d.counts()
 	if err != nil {
 		return err
 	}
 	if err := unix.Fdatasync(fd); err != nil {
-		return fmt.Errorf("flush %s: %w", d.loop.path, err)
+		return fmt.Errorf("flush %s: %w", d.loop.Path(), err)
 	}
 	flushed, err := d.counts()
 	switch {
 	case err != nil:
 		return err
 	case written.Writes != before.Writes+1 || written.Held != before.Held+1 || written.Flushes != before.Flushes:
-		return fmt.Errorf("a write to %s reached the file below as %+v, after %+v: it must be one write and no flush", d.loop.path, written, before)
+		return fmt.Errorf("a write to %s reached the file below as %+v, after %+v: it must be one write and no flush", d.loop.Path(), written, before)
 	case flushed.Flushes != written.Flushes+1 || flushed.Held != 0:
-		return fmt.Errorf("a flush of %s left %+v, after %+v: it must be one fsync of the file below", d.loop.path, flushed, written)
+		return fmt.Errorf("a flush of %s left %+v, after %+v: it must be one fsync of the file below", d.loop.Path(), flushed, written)
 	}
 	return nil
 }

@@ -82,7 +82,7 @@ func (c *campaign) format() error {
 	}
 	err = d.probe()
 	if err == nil {
-		err = onDisk(d.loop.path, false, func(f *engine.Fiber, h *device.Handle) error {
+		err = onDisk(d.loop.Path(), false, func(f *engine.Fiber, h *device.Handle) error {
 			return storage.Format(f, h, storage.FormatOptions{UUID: deviceID, JournalBytes: journalBytes, NodeBytes: 8 << 10})
 		})
 	}
@@ -119,7 +119,7 @@ func (c *campaign) work(d *disk, n int) error {
 		return err
 	}
 	var said strings.Builder
-	load, err := spawn(role{Name: "load", Device: d.loop.path, Progress: c.progressFile(), Seed: c.o.seed, Life: c.life}, true, func(cmd *exec.Cmd) error {
+	load, err := spawn(role{Name: "load", Device: d.loop.Path(), Progress: c.progressFile(), Seed: c.o.seed, Life: c.life}, true, func(cmd *exec.Cmd) error {
 		cmd.Stderr = &said
 		return nil
 	})
@@ -234,7 +234,7 @@ func (c *campaign) note(counts powercut.Counts) {
 // check looks at what a cut has left, read-only: nothing to find, everything there that was reported as committed, and
 // all of it as after one transaction.
 func (c *campaign) check(d *disk) error {
-	return onDisk(d.loop.path, true, func(f *engine.Fiber, h *device.Handle) error {
+	return onDisk(d.loop.Path(), true, func(f *engine.Fiber, h *device.Handle) error {
 		rep, err := storage.Fsck(f, h, 0, storage.Options{})
 		if err != nil {
 			return fmt.Errorf("the check: %w", err)

@@ -48,11 +48,11 @@ func TestOneDeviceOfANodeDies(t *testing.T) {
 		t.Fatal(err)
 	}
 	image, log := filepath.Join(dir, "image"), slog.New(slog.NewTextHandler(io.Discard, nil))
-	if err := errors.Join(node.Format(node.FormatConfig{Device: d.loop.path, Slices: 2}), node.Format(node.FormatConfig{Device: image, Bytes: 128 << 20})); err != nil {
+	if err := errors.Join(node.Format(node.FormatConfig{Device: d.loop.Path(), Slices: 2}), node.Format(node.FormatConfig{Device: image, Bytes: 128 << 20})); err != nil {
 		t.Fatal(err)
 	}
 	cfg := node.Config{
-		Devices: []string{d.loop.path, image}, Socket: filepath.Join(dir, "s"), Transport: "ring", Log: log,
+		Devices: []string{d.loop.Path(), image}, Socket: filepath.Join(dir, "s"), Transport: "ring", Log: log,
 		Storage: storage.Options{CacheBytes: 8 << 20, DeltaBytesMax: 16 << 20},
 	}
 	n, err := node.Start(cfg)
@@ -121,7 +121,7 @@ func comesBack(t *testing.T, dir, image string, synced int) {
 			t.Error(err)
 		}
 	}()
-	for path, slices := range map[string]int{d.loop.path: 2, image: 1} {
+	for path, slices := range map[string]int{d.loop.Path(): 2, image: 1} {
 		reports, err := node.Check(path, node.EverySlice)
 		if err != nil || len(reports) != slices {
 			t.Fatalf("%s: %d reports, %v", path, len(reports), err)
@@ -133,7 +133,7 @@ func comesBack(t *testing.T, dir, image string, synced int) {
 		}
 	}
 	n, err := node.Start(node.Config{
-		Devices: []string{d.loop.path, image}, Socket: filepath.Join(dir, "s"), Transport: "ring", Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Devices: []string{d.loop.Path(), image}, Socket: filepath.Join(dir, "s"), Transport: "ring", Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 	})
 	if err != nil {
 		t.Fatal(err)
