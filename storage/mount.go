@@ -188,7 +188,10 @@ func (s *Store) recover(f *engine.Fiber, rep *MountReport) error {
 	if err := s.salvage.reconcile(f, s); err != nil {
 		return err
 	}
-	return s.replay(f, rep)
+	if err := s.replay(f, rep); err != nil {
+		return err
+	}
+	return s.salvage.spareTail(f, s)
 }
 
 // readMap loads the space map that the superblock names. A map that cannot be read is rebuilt: what the tree does not name is free.

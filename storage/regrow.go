@@ -146,7 +146,7 @@ func (sv *salvage) reportTorn(f *engine.Fiber, rep *FsckReport, s *Store) error 
 // scanJournal lends a scan of the journal.
 func (s *Store) scanJournal(f *engine.Fiber, use func(scan *journal.Scan) error) error {
 	n := max(int(format.BlocksFor(int64(s.super.JournalRecord)))*format.BlockBytes, 1<<20)
-	buf, err := s.arena.Get(min(n, int(s.super.Journal.Bytes())))
+	buf, err := s.replayMemory(min(n, int(s.super.Journal.Bytes())))
 	if err != nil {
 		return err
 	}

@@ -162,10 +162,10 @@ func Repair(f *engine.Fiber, h *device.Handle, slice int, opt Options, p *Repair
 	if err = errors.Join(err, s.Unmount(f)); err != nil {
 		return err
 	}
-	if err = p.writeRing(f, h); err != nil || !torn {
+	if err = p.writeRing(f, h); err != nil || !torn && p.Losses.Tail == nil {
 		return err
 	}
-	// What the lost part of the tree named, and the old tree itself, nothing names any more.
+	// What the lost part of the tree or of the journal named, and the old tree itself, nothing names any more.
 	if s, _, err = mount(f, h, slice, opt, &salvage{rebuild: true, named: &Losses{}}); err != nil {
 		return err
 	}

@@ -9,11 +9,11 @@ import (
 	"basalt/storage/journal"
 )
 
-// What a repair of a torn tree writes before its superblock is durable must not hit anything of the state before: if the power goes, or the repair
-// stops because it meets more than was named, that state is all there is, and what could not be read may be readable in another machine. With a
-// space map that is no problem: what the lost nodes name is not free. Without one the map is made from what can be read of the tree, and then
-//   - the places of the lost nodes are kept: their parents name them;
-//   - the blocks of every record of the journal are kept, of those too that stand behind one that has rotted;
+// What a repair writes before its superblock is durable must not hit anything of the state before: if the power goes, or the repair stops because it
+// meets more than was named, that state is all there is, and what could not be read may be readable in another machine. So
+//   - the blocks of every record of the journal are kept, of those too that stand behind one that has rotted and are given up;
+//   - what the lost nodes of a torn tree name is not free in the space map. Without one the map is made from what can be read of the tree, and the places of the
+//     lost nodes are kept: their parents name them;
 //   - what only the lost nodes name nobody knows. But the superblock counts what was free: if as much is free without the lost nodes, they name nothing.
 //     Else some of what seems to be free is not, and the repair writes only if that was named and wished (RepairWish.Unmapped).
 
@@ -92,6 +92,37 @@ func (sv *salvage) spareJournal(f *engine.Fiber, s *Store) (replayed []Extent, e
 		})
 	})
 	return replayed, err
+}
+
+// spareTail keeps, once the journal is replayed, the blocks that records name which are given up with the end of the log: the state before the repair has
+// them until the next superblock is durable.
+func (sv *salvage) spareTail(f *engine.Fiber, s *Store) error {
+	if sv == nil || sv.losses.Tail == nil || s.opt.ReadOnly {
+		return nil
+	}
+	keep := func(r *journal.Record) error {
+		if r.Header.Sequence < sv.losses.Tail.Rot.Record {
+			return nil
+		}
+		return eachPiece(r, func(q *format.Piece) error {
+			s.keep(q.Extent)
+			return nil
+		})
+	}
+	return s.scanJournal(f, func(scan *journal.Scan) error {
+		for {
+			r, ok, err := scan.Next(f)
+			if err != nil {
+				return err
+			}
+			if !ok {
+				return scan.Behind(f, keep)
+			}
+			if err := keep(&r); err != nil {
+				return err
+			}
+		}
+	})
 }
 
 // mayWrite refuses, before the first write, what nobody has agreed to.
