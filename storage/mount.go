@@ -198,7 +198,9 @@ func (s *Store) recover(f *engine.Fiber, rep *MountReport) error {
 func (s *Store) readMap(f *engine.Fiber, rep *MountReport) error {
 	err := error(errRebuild)
 	if !s.salvage.rebuilds() {
-		err = s.loadMap(f)
+		if err = s.loadMap(f); err == nil {
+			err = s.salvage.mapFits(f, s)
+		}
 	}
 	if err != nil {
 		if s.super.Map.Region == format.MapNone || err == errRebuild || isDamage(err) {
@@ -257,16 +259,24 @@ func (s *Store) rebuildMap(f *engine.Fiber) error {
 	for _, e := range s.space {
 		s.alloc.Free(e)
 	}
-	claim := func(e Extent, what string) error {
+	err := s.eachNamed(f, func(e Extent, what string) error {
 		if !s.alloc.Claim(e) {
 			return &format.CorruptError{Place: format.Place{Device: s.name, Extent: e}, What: what, Want: "blocks that nothing else names", Got: "blocks named twice"}
 		}
 		return nil
+	})
+	if err == nil {
+		s.salvage.countUnmapped(s)
 	}
+	return err
+}
+
+// eachNamed calls fn for all blocks that the tree names.
+func (s *Store) eachNamed(f *engine.Fiber, fn func(e Extent, what string) error) error {
 	var other error
 	err := s.tree.Walk(f, s.super.Tree, s.salvage.sparing(s, s.salvage.only(btree.Visitor{
-		Node:  func(e Extent, _ format.ChildPtr, _ int) error { return claim(e, "tree node") },
-		Value: func(_ []byte, v format.ValueExtent) error { return claim(v.Extent(), "value extent") },
+		Node:  func(e Extent, _ format.ChildPtr, _ int) error { return fn(e, "tree node") },
+		Value: func(_ []byte, v format.ValueExtent) error { return fn(v.Extent(), "value extent") },
 		Entry: func(key, val []byte, _ bool) error {
 			if !format.Kind(key[2]).OwnsBlocks() {
 				return nil
@@ -275,15 +285,12 @@ func (s *Store) rebuildMap(f *engine.Fiber) error {
 			if err != nil || x.Len == 0 {
 				return err
 			}
-			return claim(x, "object extent")
+			return fn(x, "object extent")
 		},
 		Budget: func(f *engine.Fiber) error { f.Yield(); return nil },
 	}, &other)))
 	if err == nil {
 		err = other
-	}
-	if err == nil {
-		s.salvage.countUnmapped(s)
 	}
 	return err
 }

@@ -126,9 +126,9 @@ func (sv *salvage) reportTorn(f *engine.Fiber, rep *FsckReport, s *Store) error 
 	case err != nil && !isDamage(err):
 		return err
 	case err != nil:
-		rep.find(Extent{}, err, "the space map cannot be read, and none can be made of what is left of the tree")
+		rep.find(Extent{}, err, "the space map cannot be used, and none can be made of what is left of the tree")
 	case rep.Mount.MapRebuilt != "":
-		rep.findMap(Extent{}, errors.New(rep.Mount.MapRebuilt), "the space map cannot be read")
+		rep.findMap(Extent{}, errors.New(rep.Mount.MapRebuilt), "the space map cannot be used")
 	}
 	err := s.scanJournal(f, func(scan *journal.Scan) error {
 		_, err := s.findEnd(f, scan)

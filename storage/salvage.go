@@ -13,16 +13,17 @@ import (
 
 // salvage is how a repair mounts a store: it goes on where every other mount refuses, and notes what that gives up. A nil one gives up nothing.
 type salvage struct {
-	rebuild bool    // the space map is made anew, whatever stands there
-	named   *Losses // what may be given up, because the operator was told; nil: nothing is written, all may
-	wish    RepairWish
-	holes   bool      // data blocks will be given up
-	losses  Losses    // what is given up
-	colls   []Coll    // that have keys and no record
-	done    []string  // what was done about objects of which a part was lost
-	shares  bool      // objects of the tree share blocks
-	ring    []BlockNo // blocks of the journal that cannot be read
-	blocks  []BlockNo // data blocks whose content replay could do without
+	rebuild  bool    // the space map is made anew, whatever stands there
+	named    *Losses // what may be given up, because the operator was told; nil: nothing is written, all may
+	wish     RepairWish
+	holes    bool      // data blocks will be given up
+	losses   Losses    // what is given up
+	colls    []Coll    // that have keys and no record
+	done     []string  // what was done about objects of which a part was lost
+	shares   bool      // objects of the tree share blocks
+	ring     []BlockNo // blocks of the journal that cannot be read
+	wrongMap bool      // the space map calls blocks free that the tree names
+	blocks   []BlockNo // data blocks whose content replay could do without
 }
 
 // Losses are what a repair cannot bring back.

@@ -49,16 +49,31 @@ func (sv *salvage) sparing(s *Store, v btree.Visitor) btree.Visitor {
 	return v
 }
 
+// mapFits refuses, over a torn tree, a space map that calls blocks free which the tree names: nothing may be written by it, and it does not tell either
+// what the lost nodes name.
+func (sv *salvage) mapFits(f *engine.Fiber, s *Store) error {
+	if !sv.torn() {
+		return nil
+	}
+	return s.eachNamed(f, func(e Extent, what string) error {
+		if !s.alloc.AnyFree(e) {
+			return nil
+		}
+		sv.wrongMap = true
+		return &format.CorruptError{Place: format.Place{Device: s.name, Extent: e}, What: "space map", Want: what + " in use", Got: "free blocks"}
+	})
+}
+
 // countUnmapped finds out how many blocks that seem to be free, now that the map was made from a torn tree, may be named by what is lost of it.
 func (sv *salvage) countUnmapped(s *Store) {
 	if !sv.torn() {
 		return
 	}
 	switch free := s.alloc.FreeBlocks(); {
-	case free >= s.super.FreeBlocks:
-		sv.losses.Unmapped = free - s.super.FreeBlocks
-	default: // that map was wrong, so the count proves nothing
+	case sv.wrongMap || free < s.super.FreeBlocks: // the count was wrong too, and proves nothing
 		sv.losses.Unmapped = free
+	default:
+		sv.losses.Unmapped = free - s.super.FreeBlocks
 	}
 }
 

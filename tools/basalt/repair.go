@@ -105,7 +105,7 @@ func printPlan(out io.Writer, p *storage.RepairPlan, w storage.RepairWish) {
 		fmt.Fprintf(out, "%s: %v\n", word(w.Nodes, "nodes"), &p.Losses.Ranges[i])
 	}
 	if n := p.Losses.Unmapped; n > 0 {
-		fmt.Fprintf(out, "%s: up to %d blocks that only the lost nodes name look like free ones, because the space map cannot be read, and the new tree may be written over them: if the lost nodes can be read again some day (another cable, another machine), what they name may not be there any more\n", word(w.Unmapped, "unmapped"), n)
+		fmt.Fprintf(out, "%s: up to %d blocks that only the lost nodes name look like free ones, because the space map cannot be used, and the new tree may be written over them: if the lost nodes can be read again some day (another cable, another machine), what they name may not be there any more\n", word(w.Unmapped, "unmapped"), n)
 	}
 	for i := range p.Losses.Patches {
 		fmt.Fprintf(out, "%s: %v\n", word(w.Blocks, "blocks"), &p.Losses.Patches[i])
