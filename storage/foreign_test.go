@@ -42,7 +42,10 @@ func TestRepairNamesForeignContent(t *testing.T) {
 		if all := strings.Join(p.Foreign, "\n"); (c.found == "") != (all == "") || !strings.HasPrefix(all, c.found) {
 			t.Errorf("%s: it is called %q", name, all)
 		}
-		b.must(b.repair(p, RepairWish{}))
+		if err := b.repair(p, RepairWish{}); (err == nil) != (c.found == "") {
+			t.Errorf("%s: without consent to writing over it: %v", name, err)
+		}
+		b.must(b.repair(b.plan(), RepairWish{Foreign: true}))
 		if rep := b.fsck(); len(rep.Mount.Bad) > 0 {
 			t.Errorf("%s: still bad: %v", name, rep.Mount.Bad)
 		}

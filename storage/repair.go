@@ -23,6 +23,8 @@ type RepairWish struct {
 	// Unmapped: blocks that only lost nodes name may be overwritten, because nobody knows which these are; so that nothing is found there if the
 	// lost nodes can be read some day.
 	Unmapped bool
+
+	Foreign bool // what others have written over a copy of our label is written over in turn
 }
 
 // RepairPlan is what a repair would do.
@@ -30,7 +32,7 @@ type RepairPlan struct {
 	Report  *FsckReport
 	Fixes   []string // what it makes good; nothing is lost by it
 	Losses  Losses   // what it gives up if that is wished
-	Foreign []string // what others have written over our labels, and a repair writes over in turn
+	Foreign []string // what others have written over our labels, and a repair that may do that writes over in turn
 	Refused []string // what it cannot do anything about; then it does nothing at all
 	Done    []string // filled by Repair: what it did about objects of which a part of the tree's records was lost
 
@@ -58,6 +60,9 @@ func (p *RepairPlan) Wanting(w RepairWish) (missing []string) {
 	}
 	if p.Losses.Unmapped > 0 && !w.Unmapped {
 		missing = append(missing, "unmapped")
+	}
+	if len(p.Foreign) > 0 && !w.Foreign {
+		missing = append(missing, "foreign")
 	}
 	return missing
 }

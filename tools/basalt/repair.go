@@ -26,7 +26,7 @@ func (r *repairing) register(c *cobra.Command) {
 	f := c.Flags()
 	f.BoolVar(&r.repair, "repair", false, "show what can be mended and what would be lost, and do it after a confirmation on the terminal, or with --yes")
 	f.BoolVar(&r.yes, "yes", false, "with --repair: do it without asking")
-	f.StringSliceVar(&r.lose, "lose", nil, "with --repair: what may be given up: blocks (data blocks that cannot be read become holes), journal (it is cut before a record that cannot be read), nodes (a new tree is made of what can be read of the old one), unmapped (blocks that only lost nodes name may be overwritten, where no space map says which these are)")
+	f.StringSliceVar(&r.lose, "lose", nil, "with --repair: what may be given up: blocks (data blocks that cannot be read become holes), journal (it is cut before a record that cannot be read), nodes (a new tree is made of what can be read of the old one), unmapped (blocks that only lost nodes name may be overwritten, where no space map says which these are), foreign (what another tool has written over a copy of the label)")
 }
 
 // wish reads --lose.
@@ -44,8 +44,10 @@ func (r *repairing) wish() (w storage.RepairWish, err error) {
 			w.Nodes = true
 		case "unmapped":
 			w.Unmapped = true
+		case "foreign":
+			w.Foreign = true
 		default:
-			return w, outcome.New(outcome.Usage, "--lose %q: want blocks, journal, nodes or unmapped, or several (blocks,journal)", what)
+			return w, outcome.New(outcome.Usage, "--lose %q: want blocks, journal, nodes, unmapped or foreign, or several (blocks,journal)", what)
 		}
 	}
 	return w, nil
@@ -89,14 +91,14 @@ func printPlan(out io.Writer, p *storage.RepairPlan, w storage.RepairWish) {
 	for _, what := range p.Fixes {
 		fmt.Fprintf(out, "REPAIR %s\n", what)
 	}
-	for _, what := range p.Foreign {
-		fmt.Fprintf(out, "LOSS: %s\n", what)
-	}
 	word := func(wished bool, name string) string {
 		if wished {
 			return "LOSS"
 		}
 		return "LOSS with --lose " + name
+	}
+	for _, what := range p.Foreign {
+		fmt.Fprintf(out, "%s: %s\n", word(w.Foreign, "foreign"), what)
 	}
 	if t := p.Losses.Tail; t != nil {
 		fmt.Fprintf(out, "%s: %v\n", word(w.Journal, "journal"), t)
