@@ -27,7 +27,7 @@ func (p *extentPiece) end() uint64 {
 
 // ownedBy is what blocks an item of a layer owns: what is wrong with it is our own doing.
 func (l *layer) ownedBy(s *Store, it *item) Extent {
-	if it.what != itemPut {
+	if it.is.what() != itemPut {
 		return Extent{}
 	}
 	e, err := s.ownedBy(l.keyOf(it), l.valOf(it))
