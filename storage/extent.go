@@ -329,6 +329,9 @@ func (tx *Tx) content(c Coll, obj []byte, p *extentPiece, b uint64) ([]byte, err
 		return mem, nil
 	}
 	ref := blockRef{no: no, crc: p.rec.Crc(i), ok: true}
+	if mem, ok := tx.s.bases.find(ref); ok {
+		return mem, nil
+	}
 	if tx.loaded != nil {
 		for j := range tx.loaded.blocks {
 			if tx.loaded.blocks[j].ref == ref {

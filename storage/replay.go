@@ -38,6 +38,11 @@ func (s *Store) replay(f *engine.Fiber, rep *MountReport) error {
 		scan.ReadAhead(s.arena.Bytes(ahead))
 		defer scan.Close(f)
 	}
+	if bases, ok := s.spareMemory(basesMax*format.BlockBytes, basesMax*format.BlockBytes); ok {
+		defer s.arena.Put(bases)
+		s.bases = &replayBases{mem: s.arena.Bytes(bases)}
+		defer func() { s.bases = nil }()
+	}
 	r := replayer{
 		s: s, rep: rep, verify: s.arena.Bytes(data), scan: scan,
 		last: s.super.Start.Sequence - 1, crc: s.super.Start.PrecedingCrc, next: s.super.Start.Position,

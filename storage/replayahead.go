@@ -51,6 +51,7 @@ type replayWindow struct {
 	keys    []byte
 	lens    []int
 	sorted  [][]byte
+	parts   int // operations that may change a part of a block
 }
 
 // add copies a record.
@@ -80,7 +81,7 @@ func (w *replayWindow) drop(s *Store, n int) {
 	w.mem = w.mem[:copy(w.mem, w.mem[gone:])]
 	w.records = w.records[:copy(w.records, w.records[n:])]
 	w.ends = w.ends[:copy(w.ends, w.ends[n:])]
-	w.keys, w.lens = w.keys[:0], w.lens[:0]
+	w.keys, w.lens, w.parts = w.keys[:0], w.lens[:0], 0
 	for i := range w.records {
 		w.ends[i] -= gone
 		r := w.record(i)
@@ -128,8 +129,10 @@ func (w *replayWindow) noteOp(s *Store, op *format.Op) {
 	switch op.Kind {
 	case format.OpPatch, format.OpPunch:
 		extent(op.Off / format.BlockBytes)
+		w.parts++
 	case format.OpTruncate:
 		extent(op.Size / format.BlockBytes)
+		w.parts++
 	case format.OpRemove, format.OpClone:
 		extent(0)
 	}

@@ -109,6 +109,7 @@ func (r *replayer) record(f *engine.Fiber, rec *journal.Record, i, n int) error 
 			return &format.CorruptError{Place: format.Place{Device: s.name, Extent: rec.Place.Extent}, What: "transaction number",
 				Want: fmt.Sprint(s.pipe.Applied() + 1), Got: fmt.Sprint(h.Txn)}
 		}
+		s.bases.before(f, s, &r.w, i, n, h.Txn)
 		if err := s.replayTxn(f, rec.Place, ops); err != nil {
 			return fmt.Errorf("transaction %d: %w", h.Txn, err)
 		}

@@ -156,6 +156,91 @@ func TestReplayThatFailsTellsOfTheRot(t *testing.T) {
 	}
 }
 
+// readsAlone counts from now on the reads that begin when no other is in flight.
+func (b *bench) readsAlone() *int {
+	flying, alone := 0, new(int)
+	b.disk.OnEvent(func(_ *sim.Disk, what string) {
+		switch what {
+		case "begin read":
+			if flying == 0 {
+				*alone++
+			}
+			flying++
+		case "end read":
+			flying--
+		}
+	})
+	return alone
+}
+
+// The blocks of which the journal changes a part are read many at once, and what comes out is the same, also where a change before has given
+// the object other blocks, or has taken them away.
+func TestReplayReadsBaseBlocksTogether(t *testing.T) {
+	const objects = 3 * basesMax
+	b := newBench(t, 289, nil, 64<<20)
+	b.opt.DeltaBytesMax = 8 << 20
+	b.do(func(f *engine.Fiber) error {
+		return Format(f, b.h, FormatOptions{UUID: [16]byte{1}, JournalBytes: 8 << 20, NodeBytes: 8 << 10})
+	})
+	b.mount()
+	b.update(func(tx *Tx) error { return tx.CreateCollection(1) })
+	name := func(i int) []byte { return fmt.Appendf(nil, "object %04d", i) }
+	want := make([][]byte, objects)
+	for i := range objects {
+		want[i] = bytes.Repeat([]byte{byte(i), byte(i >> 8), 7}, 2*blockSize/3+1)[:2*blockSize]
+		b.update(func(tx *Tx) error { return tx.Write(1, name(i), 0, want[i]) })
+	}
+	b.do(b.s.Checkpoint)
+	before := b.s.stats.Checkpoints
+	var last Seq
+	for k := range objects {
+		i := k * 7919 % objects
+		part := fmt.Appendf(nil, "part of object %d", i)
+		last = b.update(func(tx *Tx) error {
+			switch i % 16 {
+			case 3:
+				copy(want[i][blockSize:], bytes.Repeat([]byte{byte(i), 9}, blockSize/2))
+				if err := tx.Write(1, name(i), blockSize, want[i][blockSize:]); err != nil {
+					return err
+				}
+			case 5:
+				want[i] = want[i][:blockSize+100]
+				return tx.Truncate(1, name(i), uint64(len(want[i])))
+			case 7:
+				clear(want[i][200 : blockSize+300])
+				return tx.Punch(1, name(i), 200, blockSize+100)
+			}
+			copy(want[i][blockSize+500:], part)
+			return tx.Write(1, name(i), blockSize+500, part)
+		})
+	}
+	b.commit(last)
+	if n := b.s.stats.Checkpoints - before; n != 0 {
+		t.Fatalf("%d checkpoints have taken changes out of the journal", n)
+	}
+	c := b.reboot(290)
+	alone := c.readsAlone()
+	if rep := c.mount(); rep.Transactions != objects {
+		t.Fatalf("%+v", rep)
+	}
+	c.disk.OnEvent(nil)
+	if *alone > objects/4 {
+		t.Errorf("%d reads began when no other was in flight, for %d blocks", *alone, objects)
+	}
+	got := make([]byte, 3*blockSize)
+	for i := range objects {
+		c.do(func(f *engine.Fiber) error {
+			n, err := c.s.Read(f, 1, name(i), 0, got)
+			if err == nil && !bytes.Equal(got[:n], want[i]) {
+				err = fmt.Errorf("object %d is not what it was", i)
+			}
+			return err
+		})
+	}
+	c.unmount()
+	c.fsck()
+}
+
 // A record that a later one says was durable is replayed whatever has become of its data, wherever the records end that are looked at together.
 func TestReplayLooksAheadForWhatWasDurable(t *testing.T) {
 	for blocks := range 8 {
