@@ -10,8 +10,8 @@ import (
 
 // replayer goes through the log once. A record that some other one says was durable is applied when its turn comes: nothing that stands behind it
 // can change that but a proof that the disk has rotted, and then the mount fails, and what was applied, in memory, goes with it. The last ones, which
-// no other says were durable, wait until the end of the log has been looked at. There are no more of them than may be in flight, as a rule; a log in which there are
-// is gone through twice, and so is one that is repaired: what of it is lost must be known first.
+// no other says were durable, wait until the end of the log has been looked at. As a rule there are no more of them than may be in flight. A log that has more is
+// gone through twice, and so is one that is repaired: what of it is lost must be known first.
 type replayer struct {
 	s      *Store
 	rep    *MountReport
@@ -19,10 +19,10 @@ type replayer struct {
 	verify []byte
 	w      replayWindow
 
-	known bool // the end of the log was looked at: records is how many there are
-	read  int  // so far
-	done  int  // applied
-	total int  // if known
+	known bool // the end of the log has been looked at
+	total int  // records of the log, if known
+	read  int  // of them
+	done  int  // and replayed
 
 	// Of the last record that was applied.
 	last uint64
