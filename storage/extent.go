@@ -27,7 +27,7 @@ func (p *extentPiece) end() uint64 {
 
 // ownedBy is what blocks an item of a layer owns: what is wrong with it is our own doing.
 func (l *layer) ownedBy(s *Store, it *item) Extent {
-	if it.what != itemPut {
+	if it.is.what() != itemPut {
 		return Extent{}
 	}
 	e, err := s.ownedBy(l.keyOf(it), l.valOf(it))
@@ -329,6 +329,9 @@ func (tx *Tx) content(c Coll, obj []byte, p *extentPiece, b uint64) ([]byte, err
 		return mem, nil
 	}
 	ref := blockRef{no: no, crc: p.rec.Crc(i), ok: true}
+	if mem, ok := tx.s.bases.find(ref); ok {
+		return mem, nil
+	}
 	if tx.loaded != nil {
 		for j := range tx.loaded.blocks {
 			if tx.loaded.blocks[j].ref == ref {

@@ -51,7 +51,7 @@ func (src *foldSource) settle() {
 		src.s.check.seen++
 		src.s.rest(src.f, 1)
 		key := l.keyOf(it)
-		src.next = btree.Change{Key: key, Settled: it.settled}
+		src.next = btree.Change{Key: key, Settled: it.is.settled()}
 		if l.hidden(key, it) {
 			if !format.Kind(key[2]).OwnsBlocks() {
 				continue
@@ -59,13 +59,13 @@ func (src *foldSource) settle() {
 			if e := l.ownedBy(src.s, it); e.Len > 0 { // its blocks were never in the tree: nobody else will free them
 				src.s.limbo.addFrozen(e)
 			}
-			if !it.settled {
+			if !it.is.settled() {
 				continue
 			}
 			src.next.Del = true
 			return
 		}
-		switch it.what {
+		switch it.is.what() {
 		case itemDel:
 			src.next.Del = true
 		case itemPut:
@@ -219,7 +219,7 @@ func (e *foldEnv) writeDirty(f *engine.Fiber) error {
 		}
 		e.s.check.seen++
 		e.s.rest(f, 1)
-		if it.what != itemDirty || l.hidden(l.keyOf(it), it) {
+		if it.is.what() != itemDirty || l.hidden(l.keyOf(it), it) {
 			continue
 		}
 		if batch = append(batch, uint32(it.val)); len(batch) == len(e.s.workMem)/format.BlockBytes {

@@ -224,7 +224,7 @@ func (c *checker) tree(f *engine.Fiber) error {
 			}
 			it, own := l.exact(key)
 			_, covered := l.tombs.at(key)
-			if own && !it.settled || !own && covered {
+			if own && !it.is.settled() || !own && covered {
 				x, err := c.s.ownedBy(key, val)
 				if err != nil {
 					c.rep.find(Extent{}, err, "buried record %x", key)

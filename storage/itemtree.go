@@ -2,26 +2,28 @@ package storage
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/binary"
 )
 
 const (
 	itemsMax   = 63 // of a node
 	chunkNodes = 16 // of 2.8 KiB each
-	chunkBytes = chunkNodes * (16 + itemsMax*40 + (itemsMax+1)*4)
+	chunkBytes = chunkNodes * (16 + prefixMax + itemsMax*(headBytes+32) + (itemsMax+1)*4)
 	noNode     = ^uint32(0)
 )
 
 // itemNode has no pointer: the collector never looks inside. A node is full with itemsMax items, and may have none: only the undo of a
 // transaction deletes items, and does not care for the shape.
 type itemNode struct {
-	gen   uint32 // of the only tree that may change it
-	n     int32
-	ver   uint32 // counts what came into the node and went: as long as it stays, every item stands where it stood
-	leaf  bool
-	items [itemsMax]item
-	kids  [itemsMax + 1]uint32 // of an inner node: kids[i] is before items[i]
+	gen    uint32 // of the only tree that may change it
+	n      int32
+	ver    uint32 // counts what came into the node and went: as long as it stays, every item stands where it stood
+	leaf   bool
+	skip   uint8           // of prefix: what all keys of the node begin with
+	prefix [prefixMax]byte // see itemhead.go
+	heads  [itemsMax]uint64
+	items  [itemsMax]item
+	kids   [itemsMax + 1]uint32 // of an inner node: kids[i] is before items[i]
 }
 
 type nodeChunk [chunkNodes]itemNode
@@ -145,7 +147,7 @@ func (t *itemTree) clone() itemTree {
 const tailBytes = 8
 
 // probe is a key on its way down the tree. Each key that it is compared with stands somewhere else in the slab; that of a family it already
-// knows to be its own needs no look there.
+// knows to be its own needs no look there, and neither does one whose head is another (itemhead.go).
 type probe struct {
 	key    []byte
 	tail   uint64
@@ -158,39 +160,6 @@ func probeOf(key []byte) probe {
 		p.tail = binary.BigEndian.Uint64(key[i:])
 	}
 	return p
-}
-
-// find is the first item of a node that is not before p, and whether it is at p.
-func (t *itemTree) find(n *itemNode, p *probe) (int, bool) {
-	lo, hi := 0, int(n.n)
-	for lo < hi {
-		mid := int(uint(lo+hi) >> 1)
-		var c int
-		if it := &n.items[mid]; it.family == p.family && p.family != 0 {
-			c = cmp.Compare(it.tail, p.tail)
-		} else {
-			c = t.compare(it, p)
-		}
-		switch {
-		case c < 0:
-			lo = mid + 1
-		case c == 0:
-			return mid, true
-		default:
-			hi = mid
-		}
-	}
-	return lo, false
-}
-
-// compare compares whole keys, and has p join the family of one that is like it.
-func (t *itemTree) compare(it *item, p *probe) int {
-	k := t.m.slab.bytes(it.key, int(it.klen))
-	if i := len(k) - tailBytes; i >= 0 && len(k) == len(p.key) && bytes.Equal(k[:i], p.key[:i]) {
-		p.family = it.family
-		return cmp.Compare(it.tail, p.tail)
-	}
-	return bytes.Compare(k, p.key)
 }
 
 func (t *itemTree) get(key []byte) (it item, ok bool) {
@@ -294,7 +263,8 @@ func (t *itemTree) own(at *uint32) *itemNode {
 		return n
 	}
 	i, c := t.m.nodes.add(t.gen, n.leaf)
-	c.n = n.n
+	c.n, c.skip, c.prefix = n.n, n.skip, n.prefix
+	copy(c.heads[:n.n], n.heads[:n.n])
 	copy(c.items[:n.n], n.items[:n.n])
 	if !n.leaf {
 		copy(c.kids[:n.n+1], n.kids[:n.n+1])
@@ -344,7 +314,7 @@ func (t *itemTree) put(key []byte, it item) (old item, had bool) {
 		}
 		if n.leaf {
 			t.fresh(&p, key, &it)
-			n.insert(i, it)
+			n.insert(i, key, it)
 			return old, false
 		}
 		kid := t.own(&n.kids[i])
@@ -368,7 +338,7 @@ func (t *itemTree) putAt(g *finger, key []byte, it item) (old item, had, done bo
 		return old, true, true
 	}
 	t.fresh(&g.p, key, &it)
-	n.insert(int(g.i), it)
+	n.insert(int(g.i), key, it)
 	return old, false, true
 }
 
@@ -380,9 +350,11 @@ func (t *itemTree) fresh(p *probe, key []byte, it *item) {
 	t.n++
 }
 
-func (n *itemNode) insert(i int, it item) {
+func (n *itemNode) insert(i int, key []byte, it item) {
+	head := n.admit(key)
+	copy(n.heads[i+1:n.n+1], n.heads[i:n.n])
 	copy(n.items[i+1:n.n+1], n.items[i:n.n])
-	n.items[i] = it
+	n.heads[i], n.items[i] = head, it
 	n.n++
 	n.ver++
 }
@@ -392,7 +364,8 @@ func (t *itemTree) split(n *itemNode, i int) {
 	const mid = itemsMax / 2
 	left := t.m.nodes.at(n.kids[i])
 	at, right := t.m.nodes.add(t.gen, left.leaf)
-	right.n = itemsMax - mid - 1
+	right.n, right.skip, right.prefix = itemsMax-mid-1, left.skip, left.prefix
+	copy(right.heads[:right.n], left.heads[mid+1:])
 	copy(right.items[:right.n], left.items[mid+1:])
 	if !left.leaf {
 		copy(right.kids[:right.n+1], left.kids[mid+1:])
@@ -401,7 +374,9 @@ func (t *itemTree) split(n *itemNode, i int) {
 	left.ver++
 	copy(n.kids[i+2:n.n+2], n.kids[i+1:n.n+1])
 	n.kids[i+1] = at
-	n.insert(i, left.items[mid])
+	n.insert(i, t.keyOf(&left.items[mid]), left.items[mid])
+	t.sharpen(left)
+	t.sharpen(right)
 }
 
 // remove deletes the item of a key.
@@ -427,17 +402,22 @@ func (t *itemTree) remove(key []byte) bool {
 
 func (t *itemTree) removeAt(n *itemNode, i int) {
 	if !n.leaf {
-		if it, ok := t.popLast(t.own(&n.kids[i])); ok {
-			n.items[i] = it
-			return
+		it, ok := t.popLast(t.own(&n.kids[i]))
+		if !ok {
+			it, ok = t.popFirst(t.own(&n.kids[i+1]))
 		}
-		if it, ok := t.popFirst(t.own(&n.kids[i+1])); ok {
-			n.items[i] = it
+		if ok {
+			n.heads[i], n.items[i] = n.admit(t.keyOf(&it)), it
 			return
 		}
 		t.drop(n.kids[i+1])
 		copy(n.kids[i+1:n.n], n.kids[i+2:n.n+1])
 	}
+	n.cutOut(i)
+}
+
+func (n *itemNode) cutOut(i int) {
+	copy(n.heads[i:n.n-1], n.heads[i+1:n.n])
 	copy(n.items[i:n.n-1], n.items[i+1:n.n])
 	n.n--
 }
@@ -474,7 +454,6 @@ func (t *itemTree) popFirst(n *itemNode) (it item, ok bool) {
 		copy(n.kids[:n.n], n.kids[1:n.n+1])
 	}
 	it = n.items[0]
-	copy(n.items[:n.n-1], n.items[1:n.n])
-	n.n--
+	n.cutOut(0)
 	return it, true
 }

@@ -23,7 +23,7 @@ func TestItemTreeAgainstMap(t *testing.T) {
 		}
 		m := &memory{slab: newSlab(a, 256<<10), nodes: nodes{pool: pool}}
 		rng := rand.New(rand.NewPCG(seed, 3))
-		trees := []treeModel{{t: t, rng: rng, tree: newItemTree(m), want: map[uint32]uint32{}}}
+		trees := []treeModel{{t: t, rng: rng, tree: newItemTree(m), want: map[uint32]int{}}}
 		for round := range 24 {
 			x := &trees[rng.IntN(len(trees))]
 			switch {
@@ -56,12 +56,13 @@ type treeModel struct {
 	t    *testing.T
 	rng  *rand.Rand
 	tree itemTree
-	want map[uint32]uint32 // key, vlen
+	want map[uint32]int // key, length of the value
 }
 
 const treeKeys = 20000
 
-// treeKey: the keys of a few stretches differ in their tails only, others are shorter than a tail, or longer by some bytes.
+// treeKey: the keys of a few stretches differ in their tails only, others are shorter than a tail, or longer by some bytes. Some begin with more
+// bytes that are the same than a node can leave out of their heads.
 func treeKey(k uint32) []byte {
 	key := binary.BigEndian.AppendUint16(nil, uint16(k/1000))
 	switch tail := k % 1000; k / 1000 % 4 {
@@ -69,8 +70,10 @@ func treeKey(k uint32) []byte {
 		return binary.BigEndian.AppendUint16(key, uint16(tail))
 	case 1:
 		return append(binary.BigEndian.AppendUint64(key, uint64(tail/3)), make([]byte, tail%3)...)
-	default:
+	case 2:
 		return binary.BigEndian.AppendUint64(append(key, "object"...), uint64(tail)<<40)
+	default:
+		return binary.BigEndian.AppendUint64(append(key, "an object whose name is a long one"...), uint64(tail)<<20)
 	}
 }
 
@@ -82,12 +85,12 @@ func (x *treeModel) put(k uint32) {
 	}
 	copy(mem, key)
 	x.lookAround(k)
-	it := item{key: ref, klen: uint16(len(key)), vlen: x.rng.Uint32()}
+	it := item{key: ref, is: bitsOf(itemPut, true, len(key), x.rng.IntN(ValueMax+1))}
 	old, had := x.tree.put(key, it)
-	if was, ok := x.want[k]; ok != had || had && old.vlen != was {
-		x.t.Fatalf("put of %d replaced %v %v, want %v %v", k, old.vlen, had, was, ok)
+	if was, ok := x.want[k]; ok != had || had && old.is.vlen() != was {
+		x.t.Fatalf("put of %d replaced %v %v, want %v %v", k, old.is.vlen(), had, was, ok)
 	}
-	x.want[k] = it.vlen
+	x.want[k] = it.is.vlen()
 }
 
 // lookAround has a finger point at the place of a key, or at one beside it, and sometimes changes the tree before the finger is used.
@@ -124,8 +127,8 @@ func (x *treeModel) lookAround(k uint32) {
 // sees asks for a key, perhaps where a finger points.
 func (x *treeModel) sees(k uint32) {
 	it, ok := x.tree.get(treeKey(k))
-	if was, want := x.want[k]; ok != want || ok && it.vlen != was {
-		x.t.Fatalf("get of %d: %v %v, want %v %v", k, it.vlen, ok, was, want)
+	if was, want := x.want[k]; ok != want || ok && it.is.vlen() != was {
+		x.t.Fatalf("get of %d: %v %v, want %v %v", k, it.is.vlen(), ok, was, want)
 	}
 }
 
@@ -184,13 +187,14 @@ func (x *treeModel) check(seed uint64) {
 		x.t.Fatalf("seed %d: %d items, the count says %d, want %d", seed, len(all), x.tree.n, len(keys))
 	}
 	is := func(it item, i int) bool {
-		return bytes.Equal(x.tree.m.slab.bytes(it.key, int(it.klen)), treeKey(keys[i])) && it.vlen == x.want[keys[i]]
+		return bytes.Equal(x.tree.keyOf(&it), treeKey(keys[i])) && it.is.vlen() == x.want[keys[i]]
 	}
 	for i := range all {
 		if !is(all[i], i) {
 			x.t.Fatalf("seed %d: item %d is not that of %d", seed, i, keys[i])
 		}
 	}
+	x.checkHeads(seed, x.tree.root)
 	for range 200 {
 		k, strict := x.rng.Uint32N(treeKeys), x.rng.IntN(2) == 0
 		if len(keys) > 0 && x.rng.IntN(2) == 0 {

@@ -14,32 +14,61 @@ const (
 	itemDirty              // an extent of one block that is in memory only: val is its index in layer.dirty
 )
 
-// item is one key of a delta, without a pointer: 40 bytes in the nodes of the tree.
+// item is one key of a delta, without a pointer: 32 bytes in the nodes of the tree, where the head of its key stands beside it.
 type item struct {
 	tail   uint64 // of the key, see probe
-	family uint32
 	order  uint64 // when it was written, counted in changes of this layer; a tombstone hides what is older than itself
+	family uint32
 	key    slabRef
 	val    slabRef // or the index of the dirty block
-	vlen   uint32
-	klen   uint16
-	what   uint8
-
-	// settled: whoever wrote this item has taken care of what the layers below said about the key. It matters for extents: the blocks of
-	// an entry below were freed then, so the fold must not free them again when a tombstone covers the key. An item that was first
-	// written under a tombstone is not settled: the tombstone did away with the entry below, and the fold frees what that named.
-	settled bool
+	is     itemBits
 }
+
+// itemBits are the small things of an item in one word: what it says, whether it is settled, and the lengths of its key and value.
+//
+// Settled: whoever wrote this item has taken care of what the layers below said about the key. It matters for extents: the blocks of
+// an entry below were freed then, so the fold must not free them again when a tombstone covers the key. An item that was first
+// written under a tombstone is not settled: the tombstone did away with the entry below, and the fold frees what that named.
+type itemBits uint32
+
+const (
+	itemWhatBits = 2
+	itemSettled  = 1 << itemWhatBits
+	itemKeyShift = itemWhatBits + 1
+	itemKeyBits  = 10
+	itemValShift = itemKeyShift + itemKeyBits
+)
+
+// Every length has room.
+const (
+	_ = uint(1<<itemKeyBits - 1 - maxTreeKey)
+	_ = uint(1<<(32-itemValShift) - 1 - ValueMax)
+	_ = uint(1<<itemWhatBits - 1 - itemDirty)
+)
+
+// bitsOf packs what was checked: key and value are not too long.
+func bitsOf(what uint8, settled bool, klen, vlen int) itemBits {
+	b := itemBits(what) | itemBits(klen)<<itemKeyShift | itemBits(vlen)<<itemValShift
+	if settled {
+		b |= itemSettled
+	}
+	return b
+}
+
+func (b itemBits) what() uint8   { return uint8(b & (1<<itemWhatBits - 1)) }
+func (b itemBits) settled() bool { return b&itemSettled != 0 }
+func (b itemBits) klen() int     { return int(b >> itemKeyShift & (1<<itemKeyBits - 1)) }
+func (b itemBits) vlen() int     { return int(b >> itemValShift) }
 
 // putBytes is what the item adds to the tree, 0 for a deletion and for the item that was not there.
 func (it *item) putBytes() int {
-	switch it.what {
+	switch it.is.what() {
 	case itemDel:
 		return 0
 	case itemDirty:
-		return int(it.klen) + format.ExtentRecordHeader + 4
+		return it.is.klen() + format.ExtentRecordHeader + 4
 	}
-	return int(it.klen) + int(it.vlen)
+	return it.is.klen() + it.is.vlen()
 }
 
 // probeRef marks the tombstone end that stands for layer.probe. No slab is so long that this would be a place in it.
@@ -132,8 +161,8 @@ func (l *layer) clone() *layer {
 	return c
 }
 
-func (l *layer) keyOf(it *item) []byte { return l.key(it.key, it.klen) }
-func (l *layer) valOf(it *item) []byte { return l.slab.bytes(it.val, int(it.vlen)) }
+func (l *layer) keyOf(it *item) []byte { return l.slab.bytes(it.key, it.is.klen()) }
+func (l *layer) valOf(it *item) []byte { return l.slab.bytes(it.val, it.is.vlen()) }
 
 // bytes is what the layer counts against the limit of the delta.
 func (l *layer) bytes() int {
@@ -142,14 +171,14 @@ func (l *layer) bytes() int {
 
 func (l *layer) empty() bool { return l.items.n == 0 && l.tombs.len() == 0 }
 
-// get finds the layer's own word about key: an item, or a tombstone (item.what == itemDel), or nothing.
+// get finds the layer's own word about key: an item, or a tombstone as an itemDel, or nothing.
 func (l *layer) get(key []byte) (item, bool) {
 	it, ok := l.items.get(key)
 	if l.tombs.len() == 0 {
 		return it, ok
 	}
 	if t, covered := l.tombs.at(key); covered && (!ok || it.order < t.order) {
-		return item{what: itemDel, order: t.order}, true
+		return item{is: bitsOf(itemDel, false, 0, 0), order: t.order}, true
 	}
 	return it, ok
 }
@@ -164,8 +193,8 @@ func (l *layer) floor(key []byte, strict bool) (it item, ok bool, like likeness)
 
 // put makes key an item. val is copied. It returns the new item and the one it replaced.
 func (l *layer) put(key, val []byte, what uint8, index uint32, settled bool) (now, old item, had bool, err error) {
-	if len(key) > maxTreeKey {
-		panic(fmt.Sprintf("storage: delta key of %d bytes", len(key)))
+	if len(key) > maxTreeKey || len(val) > ValueMax {
+		panic(fmt.Sprintf("storage: delta key of %d bytes, value of %d", len(key), len(val)))
 	}
 	pad := (len(key) + slabUnit - 1) &^ (slabUnit - 1)
 	ref, mem, err := l.slab.alloc(pad + len(val))
@@ -174,7 +203,7 @@ func (l *layer) put(key, val []byte, what uint8, index uint32, settled bool) (no
 	}
 	copy(mem, key)
 	copy(mem[pad:], val)
-	now = item{key: ref, val: ref + slabRef(pad/slabUnit), klen: uint16(len(key)), what: what, vlen: uint32(len(val)), settled: settled}
+	now = item{key: ref, val: ref + slabRef(pad/slabUnit), is: bitsOf(what, settled, len(key), len(val))}
 	if what == itemDirty {
 		now.val = slabRef(index)
 	}

@@ -112,7 +112,7 @@ func requireLayer(t *testing.T, seed uint64, l *layer, model map[string]string) 
 	keys := slices.Sorted(maps.Keys(model))
 	for _, k := range keys {
 		it, ok := l.get([]byte(k))
-		if !ok || it.what != itemPut || string(l.valOf(&it)) != model[k] {
+		if !ok || it.is.what() != itemPut || string(l.valOf(&it)) != model[k] {
 			t.Fatalf("seed %d: %s: found %v, wanted %q", seed, k, ok, model[k])
 		}
 	}
@@ -124,7 +124,7 @@ func requireLayer(t *testing.T, seed uint64, l *layer, model map[string]string) 
 			break
 		}
 		k := l.keyOf(it)
-		if seen, _ := l.get(k); seen.what != itemPut {
+		if seen, _ := l.get(k); seen.is.what() != itemPut {
 			continue
 		}
 		if i >= len(keys) || keys[i] != string(k) {

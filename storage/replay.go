@@ -14,11 +14,15 @@ import (
 // recordMin is the longest record that a freshly made store may hold: it holds none.
 const recordMin = format.BlockBytes
 
-// replay applies the journal to the delta. The first look at the log finds its end, and whether the disk lost what it had promised; the
-// second one applies the records.
+// replay applies the journal to the delta.
 func (s *Store) replay(f *engine.Fiber, rep *MountReport) error {
-	n := max(int(format.BlocksFor(int64(s.super.JournalRecord)))*format.BlockBytes, min(1<<20, arena.BlockMax))
-	n = min(n, int(s.super.Journal.Bytes()))
+	n := min(max(int(format.BlocksFor(int64(s.super.JournalRecord)))*format.BlockBytes, 1<<20), int(s.super.Journal.Bytes()))
+	more := min(max(n, arena.BlockMax), int(s.super.Journal.Bytes()))
+	ahead, ok := s.spareMemory(2*more, more)
+	if ok {
+		defer s.arena.Put(ahead)
+		n = more
+	}
 	buf, err := s.arena.Get(n)
 	if err != nil {
 		return fmt.Errorf("storage: window of %d bytes on the journal: %w", n, err)
@@ -29,47 +33,36 @@ func (s *Store) replay(f *engine.Fiber, rep *MountReport) error {
 		return fmt.Errorf("storage: memory to verify journal records, %d bytes: %w", verifyBlocks*format.BlockBytes, err)
 	}
 	defer s.arena.Put(data)
-	verify := s.arena.Bytes(data)
 	scan := journal.NewScan(s.journalDevice(), s.name, &s.super, s.arena.Bytes(buf))
-	records, err := s.findEnd(f, scan)
-	if err != nil {
-		return err
+	if ok {
+		scan.ReadAhead(s.arena.Bytes(ahead))
+		defer scan.Close(f)
 	}
-	if cut := scan.Cut(); cut != nil {
-		rep.Cut = cut.Error()
+	if bases, ok := s.spareMemory(basesMax*format.BlockBytes, basesMax*format.BlockBytes); ok {
+		defer s.arena.Put(bases)
+		s.bases = &replayBases{mem: s.arena.Bytes(bases)}
+		defer func() { s.bases = nil }()
 	}
-	scan.Rewind()
+	r := replayer{
+		s: s, rep: rep, verify: s.arena.Bytes(data), scan: scan,
+		last: s.super.Start.Sequence - 1, crc: s.super.Start.PrecedingCrc, next: s.super.Start.Position,
+	}
 	s.replaying = true
 	defer func() { s.replaying = false }()
-	last, crc, next := s.super.Start.Sequence-1, s.super.Start.PrecedingCrc, s.super.Start.Position
-	var w replayWindow
-	total := records
-	for cut := false; records > 0 && !cut; {
-		if err := w.fill(f, s, scan, records); err != nil {
-			return err
-		}
-		s.tree.SetCacheBytes(s.replayCache(), len(w.lens))
-		w.readAhead(f, s)
-		for i := 0; i < len(w.records) && !cut; i++ {
-			r := w.record(i)
-			if cut, err = s.endsHere(f, scan, &r, verify, rep); err != nil || cut {
-				break
-			}
-			if err = s.replayRecord(f, &r, rep); err != nil {
-				err = fmt.Errorf("storage: replay of journal record %d: %w", r.Header.Sequence, err)
-				break
-			}
-			last, crc, next = r.Header.Sequence, r.Header.Crc, r.Header.Position+uint64(r.Header.Blocks())
-		}
-		if err != nil {
-			return err
-		}
-		records -= len(w.records)
-		s.progress.tell(f.Turn(), DoingReplay, uint64(total-records), uint64(total))
-		f.Yield()
+	if err := r.run(f); err != nil {
+		return err
 	}
-	s.startPipe(s.pipe.Applied(), last, next, crc)
+	s.startPipe(s.pipe.Applied(), r.last, r.next, r.crc)
 	return nil
+}
+
+// spareMemory is n bytes that make a replay faster, if the whole delta finds room beside them and what is taken with them, least in all.
+func (s *Store) spareMemory(least, n int) (arena.Buf, bool) {
+	if s.arena.Cap()-s.arena.Used() < int64(least)+int64(s.opt.DeltaBytesMax) {
+		return arena.Buf{}, false
+	}
+	buf, err := s.arena.Get(n)
+	return buf, err == nil
 }
 
 // endsHere tells whether a record that nobody says was durable stands before its data: the log ends before it.
@@ -89,37 +82,6 @@ func (s *Store) endsHere(f *engine.Fiber, scan *journal.Scan, r *journal.Record,
 	}
 	rep.Cut = fmt.Sprintf("record %d stands before its data: %v", r.Header.Sequence, err)
 	return true, nil
-}
-
-// findEnd reads the log to its end, counts its records, and refuses a disk that rotted.
-func (s *Store) findEnd(f *engine.Fiber, scan *journal.Scan) (records int, err error) {
-	for {
-		r, ok, err := scan.Next(f)
-		if err != nil {
-			return 0, err
-		}
-		if !ok {
-			break
-		}
-		if r.Header.Epoch > s.super.Epoch {
-			return 0, &RotError{Device: s.name, Record: r.Header.Sequence, Proof: r.Header.Sequence, Super: r.Header.Epoch,
-				Why: fmt.Sprintf("it names superblock %d, the newest to be found is %d", r.Header.Epoch, s.super.Epoch)}
-		}
-		records++
-		s.progress.tell(f.Turn(), DoingRead, uint64(records), 0)
-	}
-	proof, rotten, err := scan.Rotten(f)
-	if err != nil {
-		return 0, err
-	}
-	if rotten {
-		rot := &RotError{Device: s.name, Record: scan.Sequence(), Proof: proof.Record, Super: proof.Super, Why: proof.Why + "; there stands: " + scan.Why().Error()}
-		if s.salvage == nil || rot.Super != 0 { // with an older tree than the journal's, nothing fits
-			return 0, rot
-		}
-		return records, s.salvage.cutAt(f, s, scan, rot)
-	}
-	return records, s.salvage.endsUnread(f, s, scan)
 }
 
 // eachOp calls fn for every operation of a record.
@@ -192,36 +154,6 @@ func (s *Store) replayMemory(n int) (arena.Buf, error) {
 			return buf, err
 		}
 	}
-}
-
-// replayRecord applies all transactions of a record. Its blocks are taken first: the group had them all at once.
-func (s *Store) replayRecord(f *engine.Fiber, r *journal.Record, rep *MountReport) error {
-	err := eachPiece(r, func(q *format.Piece) error {
-		if !s.owns(q.Extent) || !s.alloc.Claim(q.Extent) {
-			return &format.CorruptError{Place: format.Place{Device: s.name, Extent: q.Extent}, What: "blocks of a journal record", Want: "free blocks of the slice", Got: "blocks in use"}
-		}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	for rest := r.Payload; len(rest) > 0; {
-		h, ops, tail, err := format.NextTxn(r.Place, rest)
-		if err != nil {
-			return err
-		}
-		if h.Txn != s.pipe.Applied()+1 {
-			return &format.CorruptError{Place: format.Place{Device: s.name, Extent: r.Place.Extent}, What: "transaction number",
-				Want: fmt.Sprint(s.pipe.Applied() + 1), Got: fmt.Sprint(h.Txn)}
-		}
-		if err := s.replayTxn(f, r.Place, ops); err != nil {
-			return fmt.Errorf("transaction %d: %w", h.Txn, err)
-		}
-		rest = tail
-		rep.Transactions++
-	}
-	rep.Records++
-	return nil
 }
 
 // replayTxn applies the operations of a transaction.

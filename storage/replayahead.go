@@ -45,17 +45,21 @@ func (p *progress) tell(t *engine.Turn, doing string, done, total uint64) {
 // replayWindow is some records of the journal that are replayed one after the other, after the nodes that they need have been read together.
 type replayWindow struct {
 	records []journal.Record
+	blocks  int   // of the journal that they are
 	ends    []int // of their payloads, in mem
 	mem     []byte
 	keys    []byte
 	lens    []int
 	sorted  [][]byte
+	parts   int // operations that may change a part of a block
 }
 
 // add copies a record.
-func (w *replayWindow) add(r *journal.Record) {
+func (w *replayWindow) add(s *Store, r *journal.Record) {
 	w.mem = append(w.mem, r.Payload...)
 	w.records, w.ends = append(w.records, *r), append(w.ends, len(w.mem))
+	w.blocks += int(r.Header.Blocks())
+	w.note(s, r)
 }
 
 // record is the i-th, with its copied payload.
@@ -68,25 +72,26 @@ func (w *replayWindow) record(i int) journal.Record {
 	return r
 }
 
-func (w *replayWindow) clear() {
-	w.records, w.ends, w.mem, w.keys, w.lens = w.records[:0], w.ends[:0], w.mem[:0], w.keys[:0], w.lens[:0]
-}
-
-// fill takes records until the window is full; the first one whatever its size. The keys are not more than nodes can be held.
-func (w *replayWindow) fill(f *engine.Fiber, s *Store, scan *journal.Scan, records int) (err error) {
-	w.clear()
-	for len(w.records) < records && (len(w.records) == 0 || len(w.mem) < s.opt.ReplayAhead && len(w.lens) < s.replayNodes()) {
-		r, ok, err := scan.Next(f)
-		if err != nil {
-			return err
-		}
-		if !ok {
-			return &RotError{Device: s.name, Record: scan.Sequence(), Proof: scan.Sequence(), Why: "it was read a moment ago: " + scan.Why().Error()}
-		}
-		w.add(&r)
+// drop takes the first n records out. Those that stay are few.
+func (w *replayWindow) drop(s *Store, n int) {
+	gone := w.ends[n-1]
+	for i := range w.records[:n] {
+		w.blocks -= int(w.records[i].Header.Blocks())
+	}
+	w.mem = w.mem[:copy(w.mem, w.mem[gone:])]
+	w.records = w.records[:copy(w.records, w.records[n:])]
+	w.ends = w.ends[:copy(w.ends, w.ends[n:])]
+	w.keys, w.lens, w.parts = w.keys[:0], w.lens[:0], 0
+	for i := range w.records {
+		w.ends[i] -= gone
+		r := w.record(i)
 		w.note(s, &r)
 	}
-	return nil
+}
+
+// full tells whether no more records should come. The keys are not more than nodes can be held.
+func (w *replayWindow) full(s *Store) bool {
+	return w.blocks*format.BlockBytes >= s.opt.ReplayAhead || len(w.lens) >= s.replayNodes()
 }
 
 // note collects the keys that a record reads before it writes. What does not decode is found when it is replayed.
@@ -124,8 +129,10 @@ func (w *replayWindow) noteOp(s *Store, op *format.Op) {
 	switch op.Kind {
 	case format.OpPatch, format.OpPunch:
 		extent(op.Off / format.BlockBytes)
+		w.parts++
 	case format.OpTruncate:
 		extent(op.Size / format.BlockBytes)
+		w.parts++
 	case format.OpRemove, format.OpClone:
 		extent(0)
 	}

@@ -83,6 +83,7 @@ type Store struct {
 	failed     *FailedError
 	closing    bool
 	replaying  bool
+	bases      *replayBases
 	clones     bool     // both slots have superblocks of a version that knows clones
 	raise      bool     // the next superblock is of the newest version
 	progress   progress // of the mount

@@ -240,7 +240,7 @@ func (tx *Tx) put(key, val []byte, what uint8, index uint32) error {
 			tx.forget(&before) // nobody sees it any more, and after this put nobody would ever free what it names
 		}
 		if settled = !covered; had {
-			settled = before.settled
+			settled = before.is.settled()
 		}
 	}
 	now, old, replaced, err := l.put(key, val, what, index, settled)
@@ -256,7 +256,7 @@ func (tx *Tx) put(key, val []byte, what uint8, index uint32) error {
 
 // forget frees what an item that no reader can reach any more owns.
 func (tx *Tx) forget(it *item) {
-	if it.what == itemDirty {
+	if it.is.what() == itemDirty {
 		tx.deadDirty = append(tx.deadDirty, uint32(it.val))
 	} else if e := tx.s.active.ownedBy(tx.s, it); e.Len > 0 {
 		tx.freed = append(tx.freed, e)

@@ -45,7 +45,7 @@ func (v *view) get(key []byte) (entry, bool, btree.Miss) {
 
 // entry is what a visible item says.
 func (l *layer) entry(key []byte, it *item) (entry, bool) {
-	switch it.what {
+	switch it.is.what() {
 	case itemDel:
 		return entry{}, false
 	case itemDirty:

@@ -8,7 +8,7 @@
 //
 // No locks. It survives nothing: after a restart, Scan finds out from the device what it was.
 //
-// Read ring.go, then pipeline.go, then scan.go.
+// Read ring.go, then pipeline.go, then scan.go; ahead.go only makes that faster.
 package journal
 
 import "fmt"

@@ -20,6 +20,7 @@ type Scan struct {
 	buf   []byte // arena memory: at least the longest record
 	from  uint64 // first block of the window
 	n     uint64 // blocks in it
+	ahead ahead
 
 	next     uint64 // block where the next record should be
 	seq      uint64 // and its sequence
@@ -47,6 +48,16 @@ func (s *Scan) Rewind() {
 	s.next, s.seq, s.crc = s.super.Start.Position, s.super.Start.Sequence, s.super.Start.PrecedingCrc
 }
 
+// Mark is a place in the log: before a record.
+type Mark struct {
+	next, seq uint64
+	crc       uint32
+}
+
+// Mark is where the scan is, Return goes back there. What was read meanwhile still counts for Durable.
+func (s *Scan) Mark() Mark    { return Mark{s.next, s.seq, s.crc} }
+func (s *Scan) Return(m Mark) { s.next, s.seq, s.crc = m.next, m.seq, m.crc }
+
 // Record is one that was read; Payload is valid until the next call of the scan.
 type Record struct {
 	Header  format.JournalHeader
@@ -60,6 +71,7 @@ func (s *Scan) Next(f *engine.Fiber) (r Record, ok bool, err error) {
 	r, end, err := s.look(f)
 	if err == nil && end.why != nil {
 		s.n = 0
+		s.ahead.drop(f)
 		r, end, err = s.look(f)
 	}
 	if err != nil {
@@ -134,19 +146,28 @@ func (s *Scan) place(block, n uint64) format.Place {
 
 // window returns n blocks of the ring, reading ahead as far as the buffer goes.
 func (s *Scan) window(f *engine.Fiber, block, n uint64) ([]byte, error) {
-	if block < s.from || block+n > s.from+s.n {
+	if block >= s.from && block+n <= s.from+s.n {
+		return s.part(block, n), nil
+	}
+	if !s.take(f, block) {
 		s.from, s.n = block, min(uint64(len(s.buf))/format.BlockBytes, uint64(s.super.Journal.Len)-block)
-		if n > s.n {
-			return nil, fmt.Errorf("journal: record of %d blocks, window of %d", n, s.n)
-		}
 		p := s.buf[:s.n*format.BlockBytes]
 		if err := s.dev.Read(f, p, int64(s.super.Journal.Start+format.BlockNo(block))*format.BlockBytes); err != nil {
 			s.n = 0
 			return nil, err
 		}
 	}
+	if n > s.n {
+		return nil, fmt.Errorf("journal: record of %d blocks, window of %d", n, s.n)
+	}
+	s.begin(f)
+	return s.part(block, n), nil
+}
+
+// part is n blocks of the window.
+func (s *Scan) part(block, n uint64) []byte {
 	at := (block - s.from) * format.BlockBytes
-	return s.buf[at : at+n*format.BlockBytes], nil
+	return s.buf[at : at+n*format.BlockBytes]
 }
 
 // Proof is a record behind the end of the log that shows that the record which ended it had been durable.

@@ -96,7 +96,11 @@ func (s *shard) boot(f *engine.Fiber) (err error) {
 	opt := s.cfg.Storage
 	opt.Discard = s.disk.discard
 	opt.Progress = func(p storage.MountProgress) {
-		s.log.Info("mounting the store", "doing", p.Doing, "done", p.Done, "of", p.Total)
+		of := []any{"doing", p.Doing, "done", p.Done}
+		if p.Total > 0 {
+			of = append(of, "of", p.Total)
+		}
+		s.log.Info("mounting the store", of...)
 	}
 	if s.store, report, err = storage.Mount(f, s.handle, s.slice, opt); err != nil {
 		return explainStore(s.disk.path, err)
