@@ -18,6 +18,7 @@ const (
 type item struct {
 	tail   uint64 // of the key, see probe
 	family uint32
+	inside bool   // layer.spots does not count it
 	order  uint64 // when it was written, counted in changes of this layer; a tombstone hides what is older than itself
 	key    slabRef
 	val    slabRef // or the index of the dirty block
@@ -112,6 +113,7 @@ type layer struct {
 	dirtyLive   int    // dirty blocks that fold must write
 	valueBlocks int    // what the values need that are too long for a leaf; overwritten ones are counted too
 	puts        int    // bytes of the keys and values that stand now, deletions left out
+	spots       int    // places of the tree that the items change, at most: see foldroom.go
 	muts        uint64 // changes so far, undone ones included: a cursor over the active layer looks at it
 	extra       int    // bytes of dirty blocks
 }
@@ -162,8 +164,8 @@ func (l *layer) floor(key []byte, strict bool) (it item, ok bool, like likeness)
 	return l.items.floor(key, strict)
 }
 
-// put makes key an item. val is copied. It returns the new item and the one it replaced.
-func (l *layer) put(key, val []byte, what uint8, index uint32, settled bool) (now, old item, had bool, err error) {
+// put makes key an item. val is copied. inside: the spots on both sides of it are counted. It returns the new item and the one it replaced.
+func (l *layer) put(key, val []byte, what uint8, index uint32, settled, inside bool) (now, old item, had bool, err error) {
 	if len(key) > maxTreeKey {
 		panic(fmt.Sprintf("storage: delta key of %d bytes", len(key)))
 	}
@@ -174,7 +176,7 @@ func (l *layer) put(key, val []byte, what uint8, index uint32, settled bool) (no
 	}
 	copy(mem, key)
 	copy(mem[pad:], val)
-	now = item{key: ref, val: ref + slabRef(pad/slabUnit), klen: uint16(len(key)), what: what, vlen: uint32(len(val)), settled: settled}
+	now = item{key: ref, val: ref + slabRef(pad/slabUnit), klen: uint16(len(key)), what: what, vlen: uint32(len(val)), settled: settled, inside: inside}
 	if what == itemDirty {
 		now.val = slabRef(index)
 	}
@@ -183,6 +185,12 @@ func (l *layer) put(key, val []byte, what uint8, index uint32, settled bool) (no
 	now.order = l.order
 	old, had = l.items.put(key, now)
 	l.puts += now.putBytes() - old.putBytes()
+	if !inside {
+		l.spots++
+	}
+	if had && !old.inside {
+		l.spots--
+	}
 	return now, old, had, nil
 }
 

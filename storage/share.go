@@ -144,7 +144,9 @@ func (tx *Tx) cutShared(c Coll, obj []byte, o *format.Onode, lo, hi uint64) erro
 	}
 	tx.shareGrowth = 0
 	freed := len(tx.freed) + len(tx.drops)
+	run := tx.beginRun()
 	removed, err := tx.take(c, obj, lo, hi, true, false, most)
+	tx.endRun(run)
 	if err != nil {
 		return err
 	}

@@ -120,6 +120,5 @@ func (s *Store) Space() Space {
 
 // foldOne bounds the fold of one small transaction: whoever takes the last block of data still needs it.
 func (s *Store) foldOne() uint64 {
-	height := uint64(s.super.Tree.Height) + 1
-	return (4*height + height + 1) * uint64(s.pool)
+	return s.stepBlocks(4)
 }
