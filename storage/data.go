@@ -166,7 +166,14 @@ func (s *Store) extend(g *group, n BlockCount) error {
 		want = min(want, runBlocksFirst)
 	}
 	want = min(max(want, n), arena.BlockMax/format.BlockBytes)
-	ext, ok := s.alloc.Alloc(want, s.hint)
+	var ext Extent
+	ok := false
+	if s.alloc.Pieces()*uint64(s.pool) < s.foldNeed()+s.deleteReserve()+s.foldOne()+uint64(want) {
+		ext, ok = s.alloc.AllocShort(n) // what is long enough for nodes is left to them
+	}
+	if !ok {
+		ext, ok = s.alloc.Alloc(want, s.hint)
+	}
 	if !ok {
 		return errNoSpace
 	}

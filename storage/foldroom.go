@@ -106,10 +106,12 @@ func (s *Store) deleteReserve() uint64 {
 const removalSpots = 8
 
 // removalBlocks bounds the fold of one short removal, in a tree that has just become higher.
-func (s *Store) removalBlocks() uint64 { return s.stepBlocks(removalSpots) }
+func (s *Store) removalBlocks() uint64 {
+	return s.stepBlocks(removalSpots, uint64(s.super.Tree.Height)+1)
+}
 
-func (s *Store) stepBlocks(spots uint64) uint64 {
-	height := uint64(s.super.Tree.Height) + 1
+// stepBlocks bounds the fold of one short transaction in a tree of that height.
+func (s *Store) stepBlocks(spots, height uint64) uint64 {
 	return (spotNodes(spots, height) + height + 2) * uint64(s.pool)
 }
 
