@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"basalt/engine"
+	"basalt/engine/invariant"
 	"basalt/storage/alloc"
 	"basalt/storage/btree"
 	"basalt/storage/format"
@@ -46,6 +47,7 @@ type checkpoint struct {
 	end        uint64     // position in the ring behind the record of S
 	taken      extentList // by the groups between the boundary before and S
 	tookBlocks uint64     // by the fold so far
+	bound      uint64     // of tookBlocks
 
 	sort    extentSort
 	share   turnShare
@@ -189,7 +191,7 @@ func (s *Store) freeze(t *engine.Turn) {
 		panicAccounts(all, c.free.FreeBlocks())
 	}
 	s.limbo.freeze()
-	c.tookBlocks, c.folded = 0, 0
+	c.tookBlocks, c.folded, c.bound = 0, 0, s.foldBlocks(s.frozen)
 	c.frozen.WakeAll(t)
 }
 
@@ -214,6 +216,9 @@ func (s *Store) fold(f *engine.Fiber) (btree.Root, error) {
 	root, err := s.tree.Fold(f, s.super.Tree, c.super.Epoch, src, env)
 	if err != nil {
 		return root, err
+	}
+	if invariant.Enabled && c.tookBlocks > c.bound {
+		panic(fmt.Sprintf("storage: a fold took %d blocks, the bound was %d", c.tookBlocks, c.bound))
 	}
 	s.sortFrozen(f)
 	s.freeInMap(f, s.limbo.frozen)
