@@ -16,23 +16,23 @@ import (
 // newestSuper finds the newest valid superblock of a slice. Copies that fail are discarded before epochs are compared. A slot whose copies are
 // both invalid was being written when the power went; but one that cannot be read may well hold the newest, and to go on from the other one
 // would undo what was committed since.
-func newestSuper(f *engine.Fiber, h *device.Handle, label *format.Label, slice int, rep *MountReport) (*format.Superblock, error) {
+func newestSuper(f *engine.Fiber, h *device.Handle, label *format.Label, slice int, rep *MountReport) (best *format.Superblock, lone []loneSuper, err error) {
 	buf, err := f.Reactor().Arena().Get(format.SuperBytes)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer f.Reactor().Arena().Put(buf)
 	mem := f.Reactor().Arena().Bytes(buf)
-	var best *format.Superblock
 	var bad []error
 	var empty []string // copies in the slot that mkfs clears
 	for slot, copies := range format.SuperPlaces(label.Slice(slice)[0]) {
-		valid, unread := false, error(nil)
-		for _, at := range copies {
+		var valid *format.Superblock
+		unread, where := error(nil), loneSuper{}
+		for i, at := range copies {
 			p := format.Place{Device: h.Name(), Extent: Extent{Start: at, Len: 1}}
 			sb, err := readSuper(f, h, p, mem)
 			if err != nil && format.IsLaterSuperblock(mem) {
-				return nil, fmt.Errorf("storage: %s, slice %d, has a superblock of a later version of the format: %w", h.Name(), slice, err)
+				return nil, nil, fmt.Errorf("storage: %s, slice %d, has a superblock of a later version of the format: %w", h.Name(), slice, err)
 			}
 			if err == nil {
 				err = sb.CheckAgainst(p, label, slice)
@@ -48,26 +48,55 @@ func newestSuper(f *engine.Fiber, h *device.Handle, label *format.Label, slice i
 				}
 				bad = append(bad, err)
 				if !format.IsCorrupt(err) {
-					unread = err
+					unread, where = err, loneSuper{at: at, copy: uint16(i)}
 				}
 				continue
 			}
-			valid = true
+			valid = sb
 			if best == nil || sb.Epoch > best.Epoch {
 				best = sb
 			}
 		}
-		if !valid && unread != nil {
-			return nil, fmt.Errorf("storage: %s, slice %d: superblock slot %d cannot be read, and it may be the newer one: %w", h.Name(), slice, slot, unread)
+		switch {
+		case unread != nil && valid == nil:
+			return nil, nil, fmt.Errorf("storage: %s, slice %d: superblock slot %d cannot be read, and it may be the newer one: %w", h.Name(), slice, slot, unread)
+		case unread != nil:
+			where.whole = *valid
+			lone = append(lone, where)
 		}
 	}
 	if best == nil {
-		return nil, fmt.Errorf("storage: %s, slice %d, has no valid superblock: %w", h.Name(), slice, errors.Join(bad...))
+		return nil, nil, fmt.Errorf("storage: %s, slice %d, has no valid superblock: %w", h.Name(), slice, errors.Join(bad...))
 	}
 	if best.Epoch > 1 { // before the second epoch nothing was ever written there
 		rep.Bad = append(rep.Bad, empty...)
 	}
-	return best, nil
+	return best, lone, nil
+}
+
+// loneSuper is a copy of a superblock that cannot be read, beside one that can.
+type loneSuper struct {
+	at    BlockNo
+	copy  uint16
+	whole format.Superblock // what the other copy says
+}
+
+// mendLoneSupers writes anew what cannot be read, before anything else is written: if the power went while the other copy of such a slot is being replaced, one
+// would be torn and one unreadable, and nobody could tell whether that slot was the newer one.
+func (s *Store) mendLoneSupers(f *engine.Fiber, lone []loneSuper) error {
+	mem := s.workMem[:format.SuperBytes]
+	for i := range lone {
+		l := &lone[i]
+		l.whole.Copy, l.whole.Self = l.copy, l.at
+		l.whole.Encode(mem)
+		if err := s.dev.Write(f, mem, offsetOf(l.at)); err != nil {
+			return fmt.Errorf("storage: %s: a superblock copy that cannot be read cannot be written either: %w", s.name, err)
+		}
+	}
+	if len(lone) > 0 {
+		return s.flush(f)
+	}
+	return nil
 }
 
 func readSuper(f *engine.Fiber, h *device.Handle, p format.Place, mem []byte) (*format.Superblock, error) {

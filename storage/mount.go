@@ -69,7 +69,9 @@ func mount(f *engine.Fiber, h *device.Handle, slice int, opt Options, sv *salvag
 	s.super.JournalRecord = uint32(opt.GroupRecordMax)
 	s.check.free = s.alloc.FreeMap() // without what the journal has taken: no record will name it any more
 	s.check.awaited++
-	err = s.makeCheckpoint(f)
+	if err = s.mendLoneSupers(f, s.lone); err == nil {
+		err = s.makeCheckpoint(f)
+	}
 	s.check.awaited--
 	if err != nil {
 		s.fail(f.Turn(), err)
@@ -113,14 +115,14 @@ func open(f *engine.Fiber, h *device.Handle, slice int, opt Options, rep *MountR
 	if slice < 0 || slice >= int(label.Slices) {
 		return nil, fmt.Errorf("storage: %s has %d slices, none is number %d", h.Name(), label.Slices, slice)
 	}
-	super, err := newestSuper(f, h, label, slice, rep)
+	super, lone, err := newestSuper(f, h, label, slice, rep)
 	if err != nil {
 		return nil, err
 	}
 	if err := opt.fits(super); err != nil {
 		return nil, err
 	}
-	s := &Store{opt: opt, dev: h, name: h.Name(), arena: a, super: *super, colls: &collSet{}}
+	s := &Store{opt: opt, dev: h, name: h.Name(), arena: a, super: *super, lone: lone, colls: &collSet{}}
 	s.labels = format.LabelPlaces(label.Blocks)
 	s.supers = format.SuperPlaces(label.Slice(slice)[0])
 	s.space = format.DataExtents(label.Slice(slice), super.DataStart)

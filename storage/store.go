@@ -50,6 +50,7 @@ type Store struct {
 	pool   int           // blocks of a node
 	labels [2]Extent     // places of the device's labels
 	supers [2][2]BlockNo // places of the superblocks: slot, copy
+	lone   []loneSuper   // of the mount
 
 	// Owned by the loop.
 	super      format.Superblock // the newest that is durable
