@@ -349,6 +349,4 @@ func (tx *fakeTx) Remove(c storage.Coll, obj []byte) error {
 	return nil
 }
 
-func (tx *fakeTx) MakesRoom() { tx.shrank = true }
-
 func (tx *fakeTx) CreateCollection(c storage.Coll) error { return nil }

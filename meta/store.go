@@ -33,7 +33,6 @@ type transaction interface {
 	Punch(c storage.Coll, obj []byte, off, n uint64) error
 	Remove(c storage.Coll, obj []byte) error
 	CreateCollection(c storage.Coll) error
-	MakesRoom()
 }
 
 // snapshot is a pinned state of the names: *storage.Snapshot.

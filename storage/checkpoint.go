@@ -4,7 +4,6 @@ import (
 	"fmt"
 
 	"basalt/engine"
-	"basalt/engine/invariant"
 	"basalt/storage/alloc"
 	"basalt/storage/btree"
 	"basalt/storage/format"
@@ -47,7 +46,6 @@ type checkpoint struct {
 	end        uint64     // position in the ring behind the record of S
 	taken      extentList // by the groups between the boundary before and S
 	tookBlocks uint64     // by the fold so far
-	bound      uint64     // of tookBlocks
 
 	sort    extentSort
 	share   turnShare
@@ -191,7 +189,7 @@ func (s *Store) freeze(t *engine.Turn) {
 		panicAccounts(all, c.free.FreeBlocks())
 	}
 	s.limbo.freeze()
-	c.tookBlocks, c.folded, c.bound = 0, 0, s.foldBlocks(s.frozen)
+	c.tookBlocks, c.folded = 0, 0
 	c.frozen.WakeAll(t)
 }
 
@@ -216,9 +214,6 @@ func (s *Store) fold(f *engine.Fiber) (btree.Root, error) {
 	root, err := s.tree.Fold(f, s.super.Tree, c.super.Epoch, src, env)
 	if err != nil {
 		return root, err
-	}
-	if invariant.Enabled && c.tookBlocks > c.bound {
-		panic(fmt.Sprintf("storage: a fold took %d blocks, the bound was %d", c.tookBlocks, c.bound))
 	}
 	s.sortFrozen(f)
 	s.freeInMap(f, s.limbo.frozen)

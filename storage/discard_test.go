@@ -413,11 +413,11 @@ func TestDiscardLeavesWhatTheNextFoldNeeds(t *testing.T) {
 		}
 	}
 	d.do(d.s.Checkpoint)
-	for i := range 35 {
+	for i := range 20 {
 		d.remove(i)
 	}
 	d.do(d.s.Checkpoint)
-	for i := 0; d.s.foldNeed() < 250; i++ {
+	for i := 0; d.s.foldNeed() < 200; i++ {
 		d.update(func(tx *Tx) error { return tx.Put(1, []byte(fmt.Sprintf("k%05d", i)), make([]byte, 900)) })
 	}
 	d.look()
