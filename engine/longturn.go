@@ -100,6 +100,8 @@ func (r *Reactor) sample(p phase, spent int64) {
 	r.slow = LongTurn{StepNs: spent, Phase: phaseNames[p]}
 	f := r.current
 	switch {
+	case p != phaseFiber && r.doing == nil: // fibers came home, or the kernel answered to a cancel
+		r.slow.What = "nothing that has a name"
 	case p != phaseFiber:
 		r.slow.What = reflect.TypeOf(r.doing).String()
 	case f.name != "":

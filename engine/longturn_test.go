@@ -130,3 +130,42 @@ func TestASampleAllocatesNothing(t *testing.T) {
 		t.Errorf("%d long turns, want one each time", s.LongTurns-before)
 	}
 }
+
+// leapClock moves with every look at it.
+type leapClock struct {
+	jumpClock
+	by int64
+}
+
+func (c *leapClock) Mono() int64 { c.ns += c.by; return c.ns }
+
+// A step that was long although it called nobody is told of like any other: a fiber came home while the loop was awake, or only the answer to a cancel
+// came. (It was a nil dereference.)
+func TestLongStepThatCalledNobody(t *testing.T) {
+	for name, prepare := range map[string]func(r *Reactor){
+		"a fiber comes home": func(r *Reactor) {
+			var away *Fiber
+			r.turn.Go("away", func(f *Fiber) { away = f; f.leave() })
+			r.turn.Go("brings", func(f *Fiber) { r.comeBack(away) })
+		},
+		"the answer to a cancel": func(r *Reactor) {
+			s := uring.PrepCancel(0x7fffffff00000fff) // nobody has it
+			r.push(&s)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			clock := &leapClock{jumpClock: jumpClock{ns: 1}}
+			r := stepped(t, clock, func(*Fiber) error { return nil })
+			for r.Step() {
+			}
+			prepare(r)
+			r.Step()
+			clock.by = 2_000_000
+			r.Step()
+			clock.by = 0
+			if s := r.Stats().LongTurn.String(); !strings.Contains(s, "nothing that has a name") {
+				t.Error(s)
+			}
+		})
+	}
+}

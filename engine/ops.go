@@ -148,9 +148,9 @@ func Soon(s uring.SQE) uring.SQE {
 	return s
 }
 
-// hasten submits what has been pushed if a device waits for some of it. A reactor that had to sleep before this turn waits for its devices, not
-// they for it: then each entry goes out by itself, and the kernel's plug does not hold it back until the last of the turn. One that did
-// not sleep has more work than time, and pays for one call in a turn.
+// hasten submits what has been pushed if a device waits for some of it. A reactor that had nothing left to do before this turn but wait for
+// completions waits for its devices, not they for it: then each entry goes out by itself, and the kernel's plug does not hold it back until the last of the turn.
+// One whose fibers, timers or messages kept it from waiting has more work than time, and pays for one call in a turn.
 func (r *Reactor) hasten() {
 	if !r.soon || !r.slept || r.err != nil {
 		return

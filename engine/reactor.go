@@ -6,8 +6,8 @@
 // one way in, Post: a bounded lock-free inbox. The one lock, Reactor.mu, guards the published copy of the
 // statistics; the loop never waits for it.
 //
-// Invariants: a turn is reap, timers, inbox, fibers, end-of-turn messages, one enter. A suspended fiber is
-// woken exactly once, by what it waits for. Memory of an operation is the kernel's until its last
+// Invariants: a turn is reap, timers, inbox, fibers, end-of-turn messages, one enter; what a
+// device waits for may be submitted before, between fibers (Soon). A suspended fiber is woken exactly once, by what it waits for. Memory of an operation is the kernel's until its last
 // completion was reaped; stopping waits for that before it unmaps the arena.
 //
 // Survives: full queues (ErrBusy, backlog), completion queue overflow, signals, missing registration of

@@ -1,8 +1,6 @@
 package storage
 
 import (
-	"bytes"
-
 	"basalt/engine"
 	"basalt/engine/device"
 	"basalt/storage/format"
@@ -34,10 +32,7 @@ func foreign(f *engine.Fiber, h *device.Handle, label *format.Label, e Extent) s
 	if err := h.Read(f, mem, off); err != nil {
 		return ""
 	}
-	switch {
-	case bytes.HasPrefix(mem[at:], []byte(format.LabelMagic)):
-		return "" // ours, and rotten
-	case atEnd:
+	if atEnd { // a tool may have left the first bytes of our copy as they were
 		return device.Identify(nil, mem, h.Bytes())
 	}
 	return device.Identify(mem, nil, h.Bytes())

@@ -19,6 +19,7 @@ func TestRepairNamesForeignContent(t *testing.T) {
 			b.disk.WriteAt(make([]byte, format.LabelBytes), 0)
 			b.disk.WriteAt([]byte("XFSB"), 0)
 		}, "an XFS file system"},
+		"md, which leaves our first bytes alone": {func(b *bench) { b.disk.WriteAt([]byte("\xfc\x4e\x2b\xa9\x01"), 4096) }, "an md RAID member"},
 		"swap, over a part of it": {func(b *bench) {
 			b.disk.WriteAt(make([]byte, blockSize), 0)
 			b.disk.WriteAt([]byte("SWAPSPACE2"), 4086)

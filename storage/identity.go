@@ -84,16 +84,16 @@ type loneSuper struct {
 // mendLoneSupers writes anew what cannot be read, before anything else is written: if the power went while the other copy of such a slot is being replaced, one
 // would be torn and one unreadable, and nobody could tell whether that slot was the newer one.
 func (s *Store) mendLoneSupers(f *engine.Fiber, lone []loneSuper) error {
-	mem := s.workMem[:format.SuperBytes]
+	mem, written := s.workMem[:format.SuperBytes], false
 	for i := range lone {
 		l := &lone[i]
 		l.whole.Copy, l.whole.Self = l.copy, l.at
 		l.whole.Encode(mem)
-		if err := s.dev.Write(f, mem, offsetOf(l.at)); err != nil {
-			return fmt.Errorf("storage: %s: a superblock copy that cannot be read cannot be written either: %w", s.name, err)
+		if s.dev.Write(f, mem, offsetOf(l.at)) == nil { // else the checkpoint that replaces this slot will say so
+			written = true
 		}
 	}
-	if len(lone) > 0 {
+	if written {
 		return s.flush(f)
 	}
 	return nil

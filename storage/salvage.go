@@ -23,6 +23,7 @@ type salvage struct {
 	shares   bool      // objects of the tree share blocks
 	ring     []BlockNo // blocks of the journal that cannot be read
 	wrongMap bool      // the space map calls blocks free that the tree names
+	fitting  bool      // mapFits is looking
 	blocks   []BlockNo // data blocks whose content replay could do without
 }
 

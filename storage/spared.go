@@ -43,7 +43,11 @@ func (sv *salvage) sparing(s *Store, v btree.Visitor) btree.Visitor {
 		if err := pass(ptr, level, err); err != nil {
 			return err
 		}
-		s.keep(Extent{Start: ptr.Block, Len: BlockCount(s.pool)})
+		at := Extent{Start: ptr.Block, Len: BlockCount(s.pool)}
+		if sv.fitting && s.alloc.AnyFree(at) {
+			return sv.misfit(s, at, "lost node")
+		}
+		s.keep(at)
 		return nil
 	}
 	return v
@@ -55,13 +59,20 @@ func (sv *salvage) mapFits(f *engine.Fiber, s *Store) error {
 	if !sv.torn() {
 		return nil
 	}
-	return s.eachNamed(f, func(e Extent, what string) error {
+	sv.fitting = true
+	err := s.eachNamed(f, func(e Extent, what string) error {
 		if !s.alloc.AnyFree(e) {
 			return nil
 		}
-		sv.wrongMap = true
-		return &format.CorruptError{Place: format.Place{Device: s.name, Extent: e}, What: "space map", Want: what + " in use", Got: "free blocks"}
+		return sv.misfit(s, e, what)
 	})
+	sv.fitting = false
+	return err
+}
+
+func (sv *salvage) misfit(s *Store, e Extent, what string) error {
+	sv.wrongMap = true
+	return &format.CorruptError{Place: format.Place{Device: s.name, Extent: e}, What: "space map", Want: what + " in use", Got: "free blocks"}
 }
 
 // countUnmapped finds out how many blocks that seem to be free, now that the map was made from a torn tree, may be named by what is lost of it.

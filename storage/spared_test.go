@@ -267,3 +267,53 @@ func TestRepairOfTornTreeMistrustsTheMap(t *testing.T) {
 	b.mount()
 	b.within(want, p.Losses.Ranges)
 }
+
+// A space map that calls a leaf free which is lost, and what that names, is not trusted: the leaf may be lost because somebody wrote over it by that map.
+func TestMapThatCallsALostLeafFree(t *testing.T) {
+	a, _ := branched(t, 655, 40)
+	for i := range 120 {
+		a.update(func(tx *Tx) error {
+			return tx.Put(1, fmt.Appendf(nil, "zlong%03d", i), bytes.Repeat([]byte{byte(i), 7}, 1500))
+		})
+	}
+	a.do(a.s.Checkpoint)
+	a.do(a.s.Checkpoint)
+	var leaf, cur Extent
+	var below []Extent
+	a.do(func(f *engine.Fiber) error {
+		clean := true
+		var vals []Extent
+		done := func() {
+			if clean && len(vals) > 0 && leaf.Len == 0 {
+				leaf, below = cur, append([]Extent(nil), vals...)
+			}
+			clean, vals = true, nil
+		}
+		err := a.s.tree.Walk(f, a.s.super.Tree, btree.Visitor{
+			Node: func(e Extent, _ format.ChildPtr, level int) error {
+				done()
+				cur = e
+				return nil
+			},
+			Entry: func(key, _ []byte, _ bool) error { clean = clean && bytes.Contains(key, []byte("long")); return nil },
+			Value: func(_ []byte, v format.ValueExtent) error { vals = append(vals, v.Extent()); return nil },
+		})
+		done()
+		return err
+	})
+	for _, e := range append([]Extent{leaf}, below...) {
+		a.s.alloc.Free(e)
+		a.s.check.free.Free(e)
+	}
+	a.update(func(tx *Tx) error { return tx.Put(1, []byte("a"), []byte("z")) })
+	a.do(a.s.Checkpoint)
+	b := a.reboot(656)
+	b.disk.Flip(leaf.Offset()+70, 1)
+	p := b.plan()
+	if len(p.Refused) == 0 && p.Losses.Unmapped == 0 {
+		t.Errorf("the map calls the lost leaf free, and what it names; nothing of it is named")
+	}
+	if err := b.repair(p, RepairWish{Nodes: true}); err == nil {
+		t.Error("it was repaired without consent to that")
+	}
+}

@@ -14,13 +14,14 @@ type Device interface {
 
 // Scan reads a ring from where a superblock says that replay starts. It keeps a window of the ring in memory.
 type Scan struct {
-	dev   Device
-	name  string
-	super *format.Superblock
-	buf   []byte // arena memory: at least the longest record
-	from  uint64 // first block of the window
-	n     uint64 // blocks in it
-	ahead ahead
+	dev    Device
+	name   string
+	super  *format.Superblock
+	buf    []byte // arena memory: at least the longest record
+	from   uint64 // first block of the window
+	narrow bool   // a window could not be read: from then on no more is read than is asked for
+	n      uint64 // blocks in it
+	ahead  ahead
 
 	next     uint64 // block where the next record should be
 	seq      uint64 // and its sequence
@@ -150,10 +151,16 @@ func (s *Scan) window(f *engine.Fiber, block, n uint64) ([]byte, error) {
 		return s.part(block, n), nil
 	}
 	if !s.take(f, block) {
-		s.from, s.n = block, min(uint64(len(s.buf))/format.BlockBytes, uint64(s.super.Journal.Len)-block)
-		p := s.buf[:s.n*format.BlockBytes]
-		if err := s.dev.Read(f, p, int64(s.super.Journal.Start+format.BlockNo(block))*format.BlockBytes); err != nil {
-			s.n = 0
+		most := min(uint64(len(s.buf))/format.BlockBytes, uint64(s.super.Journal.Len)-block)
+		if s.narrow {
+			most = min(most, n)
+		}
+		err := s.read(f, block, most)
+		if err != nil && most > n { // what nobody asked for may be what cannot be read
+			s.narrow = true
+			err = s.read(f, block, n)
+		}
+		if err != nil {
 			return nil, err
 		}
 	}
@@ -162,6 +169,16 @@ func (s *Scan) window(f *engine.Fiber, block, n uint64) ([]byte, error) {
 	}
 	s.begin(f)
 	return s.part(block, n), nil
+}
+
+// read makes n blocks the window.
+func (s *Scan) read(f *engine.Fiber, block, n uint64) error {
+	s.from, s.n = block, n
+	err := s.dev.Read(f, s.buf[:n*format.BlockBytes], int64(s.super.Journal.Start+format.BlockNo(block))*format.BlockBytes)
+	if err != nil {
+		s.n = 0
+	}
+	return err
 }
 
 // part is n blocks of the window.
