@@ -5,6 +5,8 @@ import (
 	"cmp"
 	"encoding/binary"
 	"math/bits"
+
+	"basalt/storage/format"
 )
 
 // The keys of a node begin alike, the more the further down it is: objects of one collection, entries of one directory. What all of them begin
@@ -25,17 +27,6 @@ func headOf(key []byte, skip int) uint64 {
 	var b [headBytes]byte
 	copy(b[:], key)
 	return binary.BigEndian.Uint64(b[:])
-}
-
-// alikeBytes is how many bytes a and b have in common from their beginning on.
-func alikeBytes(a, b []byte) int {
-	n := min(len(a), len(b))
-	for i := range n {
-		if a[i] != b[i] {
-			return i
-		}
-	}
-	return n
 }
 
 // find is the first item of a node that is not before p, and whether it is at p.
@@ -128,7 +119,7 @@ func (n *itemNode) besides(p *probe, c int) int {
 		i, neighbour = int(n.n), int(n.n)-1
 	}
 	if n.n > 0 && p.family == 0 {
-		p.meet(&n.items[neighbour], alikeBytes(p.key, n.prefix[:n.skip]))
+		p.meet(&n.items[neighbour], format.CommonPrefix(p.key, n.prefix[:n.skip]))
 	}
 	return i
 }
@@ -137,7 +128,7 @@ func (n *itemNode) besides(p *probe, c int) int {
 func (n *itemNode) admit(key []byte) uint64 {
 	if n.n == 0 {
 		n.skip = uint8(copy(n.prefix[:], key))
-	} else if common := alikeBytes(n.prefix[:n.skip], key); common < int(n.skip) {
+	} else if common := format.CommonPrefix(n.prefix[:n.skip], key); common < int(n.skip) {
 		n.dull(common)
 	}
 	return headOf(key, int(n.skip))
@@ -158,7 +149,7 @@ func (t *itemTree) sharpen(n *itemNode) {
 		return
 	}
 	first := t.keyOf(&n.items[0])
-	common := min(alikeBytes(first, t.keyOf(&n.items[n.n-1])), prefixMax)
+	common := min(format.CommonPrefix(first, t.keyOf(&n.items[n.n-1])), prefixMax)
 	if common == int(n.skip) {
 		return
 	}

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"basalt/engine/arena"
+	"basalt/storage/format"
 )
 
 // checkHeads: all keys of a node begin with its prefix, and their heads are what follows.
@@ -108,7 +109,7 @@ func TestSplitsSharpenHeads(t *testing.T) {
 			return alike
 		}
 		first, last := tree.keyOf(&n.items[0]), tree.keyOf(&n.items[n.n-1])
-		longest := min(alikeBytes(first, last), prefixMax)
+		longest := min(format.CommonPrefix(first, last), prefixMax)
 		if longest > 11 {
 			alike++
 		}
