@@ -11,7 +11,7 @@ const foreignBytes = 1 << 20
 
 // foreign says what of other systems shows at that end of the device at which a label copy should stand, and does not; empty: nothing that is known. It
 // looks at nothing that belongs to a slice.
-func foreign(f *engine.Fiber, h *device.Handle, label *format.Label, e Extent) string {
+func foreign(f *engine.Fiber, h *device.Handle, label *format.Label, e Extent) (string, error) {
 	first, last := label.Segments[0].Extent().Start, label.Segments[len(label.Segments)-1].Extent().End()
 	atEnd := e.Start != 0
 	off, n := int64(0), min(foreignBytes, offsetOf(first))
@@ -21,19 +21,19 @@ func foreign(f *engine.Fiber, h *device.Handle, label *format.Label, e Extent) s
 	}
 	at := e.Offset() - off
 	if at < 0 {
-		return "" // of a device that has grown: it is not the end
+		return "", nil // of a device that has grown: it is not the end
 	}
 	buf, err := f.Reactor().Arena().Get(int(n))
 	if err != nil {
-		return "" // the name is for people, and they have the damage itself
+		return "", err // who may write over what shows there must know
 	}
 	defer f.Reactor().Arena().Put(buf)
 	mem := f.Reactor().Arena().Bytes(buf)[:n]
 	if err := h.Read(f, mem, off); err != nil {
-		return ""
+		return "", nil // the damage itself is named
 	}
 	if atEnd { // a tool may have left the first bytes of our copy as they were
-		return device.Identify(nil, mem, h.Bytes())
+		return device.Identify(nil, mem, h.Bytes()), nil
 	}
-	return device.Identify(mem, nil, h.Bytes())
+	return device.Identify(mem, nil, h.Bytes()), nil
 }

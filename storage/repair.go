@@ -127,7 +127,11 @@ func (p *RepairPlan) copies(f *engine.Fiber, h *device.Handle) error {
 		if err != nil {
 			p.labels = append(p.labels, e)
 			p.Fixes = append(p.Fixes, fmt.Sprintf("the label copy at blocks %v is written anew from the other one: %v", e, err))
-			if found := foreign(f, h, label, e); found != "" {
+			found, err := foreign(f, h, label, e)
+			if err != nil {
+				return err
+			}
+			if found != "" {
 				p.Foreign = append(p.Foreign, fmt.Sprintf("%s shows at that end of the device: blocks %v of it are written over", found, e))
 			}
 		}
