@@ -84,6 +84,20 @@ func (s *Store) endsHere(f *engine.Fiber, scan *journal.Scan, r *journal.Record,
 	return true, nil
 }
 
+// eachRecord calls fn for every record of the log, from its beginning.
+func eachRecord(f *engine.Fiber, scan *journal.Scan, fn func(r *journal.Record) error) error {
+	scan.Rewind()
+	for {
+		r, ok, err := scan.Next(f)
+		if err != nil || !ok {
+			return err
+		}
+		if err := fn(&r); err != nil {
+			return err
+		}
+	}
+}
+
 // eachOp calls fn for every operation of a record.
 func eachOp(r *journal.Record, fn func(op *format.Op) error) error {
 	for rest := r.Payload; len(rest) > 0; {

@@ -151,24 +151,17 @@ func (sv *salvage) cutAt(f *engine.Fiber, s *Store, scan *journal.Scan, rot *Rot
 			return nil
 		})
 	}
-	scan.Rewind()
-	for {
-		r, ok, err := scan.Next(f)
-		if err != nil {
-			return err
-		}
-		if !ok {
-			break
-		}
+	err := eachRecord(f, scan, func(r *journal.Record) error {
 		if r.Header.Sequence < rot.Record {
 			tail.First = r.Header.FirstTxn + uint64(r.Header.Txns)
-			continue
+			return nil
 		}
-		if err := lose(&r); err != nil {
-			return err
-		}
+		return lose(r)
+	})
+	if err != nil {
+		return err
 	}
-	err := scan.Behind(f, lose)
+	err = scan.Behind(f, lose)
 	sort.Slice(tail.Collections, func(i, j int) bool { return tail.Collections[i] < tail.Collections[j] })
 	sv.losses.Tail = tail
 	return err

@@ -33,6 +33,14 @@ func (s *Store) keep(e Extent) (kept []Extent) {
 	return kept
 }
 
+// keepRecord keeps the blocks of a record.
+func (s *Store) keepRecord(r *journal.Record) error {
+	return eachPiece(r, func(q *format.Piece) error {
+		s.keep(q.Extent)
+		return nil
+	})
+}
+
 // sparing has the walk that makes a space map keep the places of nodes that cannot be read.
 func (sv *salvage) sparing(s *Store, v btree.Visitor) btree.Visitor {
 	if sv == nil {
@@ -94,28 +102,16 @@ func (sv *salvage) spareJournal(f *engine.Fiber, s *Store) (replayed []Extent, e
 		if _, err := s.findEnd(f, scan); err != nil {
 			return err
 		}
-		scan.Rewind()
-		for {
-			r, ok, err := scan.Next(f)
-			if err != nil {
-				return err
-			}
-			if !ok {
-				break
-			}
-			if err := eachPiece(&r, func(q *format.Piece) error {
-				replayed = append(replayed, s.keep(q.Extent)...)
-				return nil
-			}); err != nil {
-				return err
-			}
-		}
-		return scan.Behind(f, func(r *journal.Record) error {
+		err := eachRecord(f, scan, func(r *journal.Record) error {
 			return eachPiece(r, func(q *format.Piece) error {
-				s.keep(q.Extent)
+				replayed = append(replayed, s.keep(q.Extent)...)
 				return nil
 			})
 		})
+		if err != nil {
+			return err
+		}
+		return scan.Behind(f, s.keepRecord)
 	})
 	return replayed, err
 }
@@ -130,24 +126,13 @@ func (sv *salvage) spareTail(f *engine.Fiber, s *Store) error {
 		if r.Header.Sequence < sv.losses.Tail.Rot.Record {
 			return nil
 		}
-		return eachPiece(r, func(q *format.Piece) error {
-			s.keep(q.Extent)
-			return nil
-		})
+		return s.keepRecord(r)
 	}
 	return s.scanJournal(f, func(scan *journal.Scan) error {
-		for {
-			r, ok, err := scan.Next(f)
-			if err != nil {
-				return err
-			}
-			if !ok {
-				return scan.Behind(f, keep)
-			}
-			if err := keep(&r); err != nil {
-				return err
-			}
+		if err := eachRecord(f, scan, keep); err != nil {
+			return err
 		}
+		return scan.Behind(f, keep)
 	})
 }
 
