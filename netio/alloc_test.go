@@ -17,8 +17,8 @@ func (h *nullHandler) Serve(_ *engine.Fiber, _ *Conn, _ *Request, p *Reply) {
 
 // A null request allocates nothing, on either end, once the pools are warm. The whole process is counted: both reactors, nothing else runs.
 func TestNullRequestAllocatesNothing(t *testing.T) {
-	s := realScene(t, "unix", TransportRing, testLimits())
-	s.port.handler = &nullHandler{}
+	h := &nullHandler{}
+	s := realSceneOf(t, "unix", TransportRing, testLimits(), &h.scripted, h)
 	err := s.cr.Call(func(f *engine.Fiber) error {
 		l, err := s.dial(f, LinkConfig{})
 		if err != nil {

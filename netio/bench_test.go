@@ -42,10 +42,12 @@ func BenchmarkPayload(b *testing.B) {
 }
 
 func benchLink(b *testing.B, network, transport string, depth, payload int) {
-	s := realScene(b, network, transport, testLimits())
-	if payload == 0 {
-		s.port.handler = &nullHandler{}
+	h := &nullHandler{}
+	var over Handler = h
+	if payload > 0 {
+		over = &h.scripted
 	}
+	s := realSceneOf(b, network, transport, testLimits(), &h.scripted, over)
 	err := s.cr.Call(func(f *engine.Fiber) error {
 		l, err := s.dial(f, LinkConfig{})
 		if err != nil {

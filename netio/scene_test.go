@@ -215,11 +215,18 @@ func startReactor(t testing.TB, name string, cfg engine.Config) *engine.Reactor 
 // realScene connects the two over a real socket.
 func realScene(t testing.TB, network, transport string, lim Limits) *scene {
 	t.Helper()
-	s := &scene{h: &scripted{}, lim: lim}
+	h := &scripted{}
+	return realSceneOf(t, network, transport, lim, h, h)
+}
+
+// realSceneOf is realScene with a handler over the scripted one: a port keeps the handler that it was made with.
+func realSceneOf(t testing.TB, network, transport string, lim Limits, h *scripted, over Handler) *scene {
+	t.Helper()
+	s := &scene{h: h, lim: lim}
 	s.sr = startReactor(t, "server", engine.Config{})
 	s.cr = startReactor(t, "client", engine.Config{})
 	var err error
-	if s.port, err = NewPort(3, s.sr, s.h, lim); err != nil {
+	if s.port, err = NewPort(3, s.sr, over, lim); err != nil {
 		t.Fatal(err)
 	}
 	cfg := ServerConfig{Transport: transport, Ports: []*Port{s.port}}
