@@ -114,21 +114,17 @@ func (b *builder) gather(g, h *group) []format.Entry {
 	return b.entries
 }
 
-// pause is called where the input of a level may stop for a while: at the end of an old node. What stays in the builder is
-// less than a node wants to have, and takes the next old node in.
+// pause is called where the input of a level may stop for a while: at the end of an old node. more: the next old node is rewritten anyway, and
+// packed behind what there is. Otherwise what stays in the builder is less than a node wants to have, and takes the next old node in.
 func (w *folder) pause(level int, more bool) error {
 	b := w.builder(level)
-	if b.empty() {
+	if b.empty() || more {
 		return nil
 	}
-	share := emptyShare
-	if more { // the next old node is rewritten anyway
-		share = 2
-	}
 	n, size := len(b.a.items), nodeSize(len(b.a.items), b.a.sum, b.a.prefix)
-	small := size*share < w.t.cfg.NodeBytes
+	small := size*emptyShare < w.t.cfg.NodeBytes
 	if w.t.cfg.EntriesMax > 0 {
-		small = n*share <= w.t.cfg.EntriesMax
+		small = n*emptyShare <= w.t.cfg.EntriesMax
 	}
 	if small && len(b.b.items) == 0 {
 		return nil
