@@ -1,6 +1,7 @@
 package meta
 
 import (
+	"errors"
 	"fmt"
 
 	"basalt/engine"
@@ -38,6 +39,9 @@ const (
 	statsPerRun = 256 // inodes whose objects one turn looks at
 )
 
+// errNoPin: something else changes the store, so that it has no room for a snapshot.
+var errNoPin = errors.New("the store is being changed, and too full for a snapshot of its names: run the check again")
+
 // Check compares everything the namespace says with everything else it says: names with inodes, link counts, parents, orphans, inline bytes and
 // objects with sizes, reserved numbers, sessions with remembered answers. It changes nothing. Nothing else may change the store meanwhile.
 // It needs about 150 bytes of memory for each inode.
@@ -48,7 +52,18 @@ func check(f *engine.Fiber, st store) (*Report, error) {
 	if err := c.constants(); err != nil {
 		return nil, err
 	}
-	c.snap = st.Pin(f.Turn())
+	for range 2 { // the checkpoint that a mount began may need what a snapshot would hold
+		snap, ok := st.Pin(f.Turn())
+		if c.snap = snap; ok {
+			break
+		}
+		if err := st.Checkpoint(f); err != nil {
+			return nil, err
+		}
+	}
+	if c.snap == nil {
+		return nil, errNoPin
+	}
 	err := c.walk()
 	c.snap.Release(f.Turn())
 	if err != nil {

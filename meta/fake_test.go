@@ -188,9 +188,9 @@ func (s *fakeStore) SeekHole(f *engine.Fiber, c storage.Coll, obj []byte, off ui
 	return uint64(len(o.bytes)), nil
 }
 
-func (s *fakeStore) Pin(t *engine.Turn) snapshot {
+func (s *fakeStore) Pin(t *engine.Turn) (snapshot, bool) {
 	s.pins++
-	return &fakeSnapshot{s: s, t: s.now.Clone()}
+	return &fakeSnapshot{s: s, t: s.now.Clone()}, true
 }
 
 type fakeSnapshot struct {
@@ -348,5 +348,7 @@ func (tx *fakeTx) Remove(c storage.Coll, obj []byte) error {
 	tx.shrank = true
 	return nil
 }
+
+func (tx *fakeTx) MakesRoom() { tx.shrank = true }
 
 func (tx *fakeTx) CreateCollection(c storage.Coll) error { return nil }

@@ -23,11 +23,13 @@ func (o *operation) del(group uint16, key []byte) {
 	o.note(o.tx.Delete(storage.Coll(group), key))
 }
 
-// essential lets the transaction use the space that the store keeps for removals, by removing a key that there never is: what the server needs
-// to start, and to let somebody in who can make room, must be possible on a full store. Such a transaction rewrites a few small records.
-func (o *operation) essential() {
-	o.del(record.ShardGroup, []byte{byte(record.KindNothing)})
-}
+// essential lets the transaction use all of the space that the store keeps for removals: what the server needs to start, and to let somebody in
+// who can make room, must be possible on a full store. Such a transaction rewrites a few small records.
+func (o *operation) essential() { o.tx.MakesRoom() }
+
+// rewrites lets the transaction use that space but for the last of it, by removing a key that there never is. Others may do so as often as they
+// like: it must not be what keeps a file from being removed.
+func (o *operation) rewrites() { o.del(record.ShardGroup, []byte{byte(record.KindNothing)}) }
 
 func (o *operation) note(err error) {
 	if o.err == nil {

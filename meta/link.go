@@ -74,6 +74,7 @@ func (o *operation) mustBeEmpty(i *node) error {
 
 // drop takes one name from an inode (the only one from a directory), and with the last name its life, unless it is open.
 func (o *operation) drop(i *node) error {
+	o.tx.MakesRoom()
 	o.touch(i, false)
 	if i.IsDir() {
 		i.Nlink = 0

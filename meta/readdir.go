@@ -62,7 +62,11 @@ func (s *Shard) pin(t *engine.Turn, h *dirHandle) {
 	if len(s.pins) >= s.opt.PinsMax {
 		return
 	}
-	h.snap, h.usedNs = s.store.Pin(t), t.Now()
+	snap, ok := s.store.Pin(t)
+	if !ok {
+		return
+	}
+	h.snap, h.usedNs = snap, t.Now()
 	s.pins = append(s.pins, h)
 	if !s.pinTimer {
 		s.pinTimer = true

@@ -82,6 +82,7 @@ func (o *operation) reapStep() error {
 	if i.Flags&record.AttrOrphan == 0 || o.s.opens.total(i.Ino) > 0 {
 		return record.NotFound
 	}
+	o.tx.MakesRoom()
 	if i.Stripes <= o.stripesAtOnce(unlinkStripesMax) {
 		return o.erase(i)
 	}

@@ -14,7 +14,7 @@ func (o *operation) setattr() error {
 		return err
 	}
 	if o.frugal {
-		o.essential() // it rewrites an inode, or less than that
+		o.rewrites() // an inode, or less than that
 	}
 	if q.Valid&record.SetSize != 0 {
 		if err := o.truncate(i, q.Size); err != nil || o.again {
@@ -76,6 +76,9 @@ func (o *operation) resize(i *node, size uint64) error {
 		}
 		i.Size = size
 		return nil
+	}
+	if size < i.Size {
+		o.tx.MakesRoom()
 	}
 	rest, err := o.cut(i, size, o.stripesAtOnce(stepStripesMax))
 	if err != nil {
@@ -174,6 +177,9 @@ func (o *operation) fallocate() error {
 	end := q.Off + q.Size
 	if !punch && !o.replay && o.lacks(i, q.Size) {
 		return storage.ErrFull
+	}
+	if punch {
+		o.tx.MakesRoom()
 	}
 	if punch || zero {
 		if err := o.punch(i, max(q.Off, o.pos), min(end, i.Size)); err != nil || o.again {

@@ -17,7 +17,7 @@ type store interface {
 	SeekData(f *engine.Fiber, c storage.Coll, obj []byte, off uint64) (uint64, error)
 	SeekHole(f *engine.Fiber, c storage.Coll, obj []byte, off uint64) (uint64, error)
 	Space() storage.Space
-	Pin(t *engine.Turn) snapshot
+	Pin(t *engine.Turn) (snapshot, bool)
 }
 
 // transaction is what a decision sees of the store: *storage.Tx.
@@ -33,6 +33,7 @@ type transaction interface {
 	Punch(c storage.Coll, obj []byte, off, n uint64) error
 	Remove(c storage.Coll, obj []byte) error
 	CreateCollection(c storage.Coll) error
+	MakesRoom()
 }
 
 // snapshot is a pinned state of the names: *storage.Snapshot.
@@ -48,4 +49,9 @@ func (s storeOf) Update(f *engine.Fiber, o *operation) (storage.Seq, error) {
 	return s.Store.Update(f, o.apply)
 }
 func (s storeOf) View(f *engine.Fiber, o *operation) error { return s.Store.View(f, o.read) }
-func (s storeOf) Pin(t *engine.Turn) snapshot              { return s.Store.Snapshot(t) }
+func (s storeOf) Pin(t *engine.Turn) (snapshot, bool) {
+	if snap, ok := s.Store.Snapshot(t); ok {
+		return snap, true
+	}
+	return nil, false
+}

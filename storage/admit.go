@@ -85,49 +85,16 @@ func (s *Store) affordable(tx *Tx, p *patience) error {
 		return errGroupFull
 	}
 	need := s.foldNeed()
-	if tx.grew || !tx.shrank || tx.putBytes > smallPut {
+	switch {
+	case tx.grew || !tx.shrank || tx.putBytes > smallPut:
 		need += s.deleteReserve()
+	case tx.putBytes > 0 && !tx.room:
+		need += s.removalBlocks()
 	}
 	if s.alloc.Pieces()*uint64(s.pool) < need || tx.grew && s.hungry > 0 && p.space == 0 {
 		return errNoSpace
 	}
 	return nil
-}
-
-// smallPut is how many bytes a transaction that removes something may put besides and still use the space that is kept for deletes.
-const smallPut = 4096
-
-// deleteReserve is space that only transactions which remove something may use: the fold needs some before it can free more.
-func (s *Store) deleteReserve() uint64 {
-	return s.super.Blocks/128 + 8*uint64(s.pool)
-}
-
-// foldNeed is what the folds of everything that is applied may still take.
-func (s *Store) foldNeed() uint64 {
-	need := s.foldBlocks(s.active)
-	if s.frozen != nil {
-		need += s.foldBlocks(s.frozen) - min(s.check.tookBlocks, s.foldBlocks(s.frozen))
-	}
-	return need
-}
-
-// foldBlocks bounds what a fold of the layer can take before it frees anything: every path to a changed key is written anew, but never more
-// than the whole tree; besides what is new, packed half full at the worst, the dirty blocks and the long values.
-func (s *Store) foldBlocks(l *layer) uint64 {
-	changes := uint64(l.items.n + 2*l.tombs.len())
-	if changes == 0 {
-		return 0
-	}
-	height := uint64(s.super.Tree.Height) + 1
-	nodes := min(changes*height, s.treeBlocks/uint64(s.pool)+1)
-	return nodes*uint64(s.pool) + s.growthBlocks(l, l.slab.next)
-}
-
-// growthBlocks is the part of a fold that it does not give back by replacing what was there: nodes for so many bytes, half full at the worst.
-func (s *Store) growthBlocks(l *layer, bytes int) uint64 {
-	room := uint64(s.super.NodeBytes) - format.NodeHeaderBytes
-	nodes := 2*uint64(bytes)*9/8/room + uint64(s.super.Tree.Height) + 2
-	return nodes*uint64(s.pool) + uint64(l.dirtyLive) + uint64(l.valueBlocks)
 }
 
 // makeRoom does what may let a closure succeed that failed with err, or returns the error for the caller.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"basalt/engine"
+	"basalt/engine/invariant"
 	"basalt/storage/alloc"
 	"basalt/storage/btree"
 	"basalt/storage/format"
@@ -46,6 +47,9 @@ type checkpoint struct {
 	end        uint64     // position in the ring behind the record of S
 	taken      extentList // by the groups between the boundary before and S
 	tookBlocks uint64     // by the fold so far
+	bound      uint64     // of tookBlocks
+	grows      uint64     // of bound, what the fold does not give back
+	tree       uint64     // Store.treeBlocks before the fold
 
 	sort    extentSort
 	share   turnShare
@@ -190,6 +194,7 @@ func (s *Store) freeze(t *engine.Turn) {
 	}
 	s.limbo.freeze()
 	c.tookBlocks, c.folded = 0, 0
+	c.bound, c.grows, c.tree = s.foldBlocks(s.frozen), s.growthBlocks(s.frozen, s.frozen.treeBytes()), s.treeBlocks
 	c.frozen.WakeAll(t)
 }
 
@@ -204,6 +209,7 @@ func (s *Store) fold(f *engine.Fiber) (btree.Root, error) {
 		c.seen++
 		s.rest(f, 1)
 	}
+	s.awaitRoom(f)
 	c.stage = stageData
 	env := &foldEnv{f: f, s: s, hint: s.hint}
 	if err := env.writeDirty(f); err != nil {
@@ -215,9 +221,23 @@ func (s *Store) fold(f *engine.Fiber) (btree.Root, error) {
 	if err != nil {
 		return root, err
 	}
+	if invariant.Enabled && c.tookBlocks > c.bound {
+		panic(fmt.Sprintf("storage: a fold took %d blocks, the bound was %d", c.tookBlocks, c.bound))
+	}
 	s.sortFrozen(f)
 	s.freeInMap(f, s.limbo.frozen)
 	return root, nil
+}
+
+// awaitRoom waits for what the checkpoint before has given back and reads in flight still hold, or the device works on, where the fold may need
+// it: the transactions were let in for it.
+func (s *Store) awaitRoom(f *engine.Fiber) {
+	for s.alloc.Pieces()*uint64(s.pool) < s.check.bound && s.failed == nil {
+		if _, held := s.limbo.awaited(); !held && s.discards.held.Empty() {
+			return
+		}
+		s.waitSlot.Wait(f)
+	}
 }
 
 // panicAccounts: blocks free and held, and what groups have taken, are not what the map had when they began.

@@ -44,6 +44,7 @@ func (tx *Tx) writeBlocks(c Coll, obj []byte, o *format.Onode, off uint64, data 
 	}
 	tx.grew = true
 	at, crcs := first, tx.crcs
+	run := tx.beginRun()
 	for _, e := range tx.got { // the pieces just logged, which need not be decoded for that
 		q := format.Piece{BlockOff: at, Extent: e, Crcs: crcs[:4*e.Len]}
 		if err := tx.placePiece(c, obj, o, &q); err != nil {
@@ -51,11 +52,13 @@ func (tx *Tx) writeBlocks(c Coll, obj []byte, o *format.Onode, off uint64, data 
 		}
 		at, crcs = at+uint64(e.Len), crcs[4*e.Len:]
 	}
+	tx.endRun(run)
 	return nil
 }
 
 // place makes the pieces of a record part of an object: a replay does.
 func (tx *Tx) place(c Coll, obj []byte, o *format.Onode, pieces []byte) error {
+	defer tx.endRun(tx.beginRun()) // they follow each other in the object
 	for len(pieces) > 0 {
 		var q format.Piece
 		q, pieces = format.FirstPiece(pieces)
@@ -163,7 +166,14 @@ func (s *Store) extend(g *group, n BlockCount) error {
 		want = min(want, runBlocksFirst)
 	}
 	want = min(max(want, n), arena.BlockMax/format.BlockBytes)
-	ext, ok := s.alloc.Alloc(want, s.hint)
+	var ext Extent
+	ok := false
+	if s.alloc.Pieces()*uint64(s.pool) < s.foldNeed()+s.deleteReserve()+s.foldOne()+uint64(want) {
+		ext, ok = s.alloc.AllocShort(n) // what is long enough for nodes is left to them
+	}
+	if !ok {
+		ext, ok = s.alloc.Alloc(want, s.hint)
+	}
 	if !ok {
 		return errNoSpace
 	}

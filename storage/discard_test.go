@@ -173,7 +173,7 @@ func TestDiscardWaitsForReaders(t *testing.T) {
 	d.do(d.s.Checkpoint)
 	d.settle()
 	var snap *Snapshot
-	d.do(func(f *engine.Fiber) error { snap = d.s.Snapshot(f.Turn()); return nil })
+	d.do(func(f *engine.Fiber) error { snap, _ = d.s.Snapshot(f.Turn()); return nil })
 	var gone []Extent
 	for i := range 20 {
 		gone = append(gone, d.of(i)...)
@@ -413,11 +413,11 @@ func TestDiscardLeavesWhatTheNextFoldNeeds(t *testing.T) {
 		}
 	}
 	d.do(d.s.Checkpoint)
-	for i := range 20 {
+	for i := range 35 {
 		d.remove(i)
 	}
 	d.do(d.s.Checkpoint)
-	for i := 0; d.s.foldNeed() < 200; i++ {
+	for i := 0; d.s.foldNeed() < 250; i++ {
 		d.update(func(tx *Tx) error { return tx.Put(1, []byte(fmt.Sprintf("k%05d", i)), make([]byte, 900)) })
 	}
 	d.look()

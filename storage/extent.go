@@ -125,8 +125,9 @@ func (tx *Tx) trim(c Coll, obj []byte, lo, hi uint64, drop, again bool) (removed
 	if err := tx.collect(c, obj, lo, hi); err != nil {
 		return 0, err
 	}
-	touched := tx.touched // what is replaced is bounded by what replaces it
+	touched, run := tx.touched, tx.beginRun() // what is replaced is bounded by what replaces it
 	removed, err = tx.take(c, obj, lo, hi, drop, again, 1<<62)
+	tx.endRun(run)
 	tx.touched = touched
 	return removed, err
 }
@@ -238,6 +239,9 @@ func (tx *Tx) cutBlocks(c Coll, obj []byte, o *format.Onode, lo, hi uint64) erro
 	o.Flags |= format.OnodeApprox
 	if lo == 0 && hi == blockOffMax {
 		o.Blocks, o.Flags = 0, o.Flags&^format.OnodeApprox
+	}
+	if hi == blockOffMax {
+		tx.room = true // the fold frees the blocks
 	}
 	tx.cuts(c, obj, lo, hi)
 	tx.key = format.AppendExtentKey(tx.key[:0], uint16(c), obj, lo)

@@ -48,7 +48,7 @@ func headTree(t *testing.T, n int, key func(i uint64) []byte) (*itemTree, [][]by
 			t.Fatal(err)
 		}
 		copy(mem, keys[i])
-		tree.put(keys[i], item{key: ref, is: bitsOf(itemPut, true, len(keys[i]), 0)})
+		tree.put(keys[i], item{key: ref, is: bitsOf(itemPut, true, i%2 == 0, len(keys[i]), 0)})
 	}
 	return &tree, keys
 }

@@ -20,7 +20,7 @@ func benchLayer(b *testing.B, n, val int, key func(dst []byte, i int) []byte) (l
 	v, k := make([]byte, val), []byte(nil)
 	for _, i := range order {
 		k = key(k[:0], i)
-		if _, _, _, err := l.put(k, v, itemPut, 0, true); err != nil {
+		if _, _, _, err := l.put(k, v, itemPut, 0, true, false); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -86,7 +86,7 @@ func BenchmarkLayer(b *testing.B) {
 					b.StartTimer()
 				}
 				k = kind.key(k[:0], order[i%n])
-				if _, _, _, err := m.put(k, nil, itemPut, 0, true); err != nil {
+				if _, _, _, err := m.put(k, nil, itemPut, 0, true, false); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -85,7 +85,7 @@ func (x *treeModel) put(k uint32) {
 	}
 	copy(mem, key)
 	x.lookAround(k)
-	it := item{key: ref, is: bitsOf(itemPut, true, len(key), x.rng.IntN(ValueMax+1))}
+	it := item{key: ref, is: bitsOf(itemPut, true, x.rng.IntN(2) == 0, len(key), x.rng.IntN(ValueMax+1))}
 	old, had := x.tree.put(key, it)
 	if was, ok := x.want[k]; ok != had || had && old.is.vlen() != was {
 		x.t.Fatalf("put of %d replaced %v %v, want %v %v", k, old.is.vlen(), had, was, ok)

@@ -130,7 +130,7 @@ func (tx *Tx) DeleteCollection(c Coll) error {
 	if err := tx.log(&format.Op{Kind: format.OpDeleteCollection, Coll: uint16(c)}); err != nil {
 		return err
 	}
-	tx.shrank = true
+	tx.shrank, tx.room = true, true
 	tx.flipColl(c)
 	tx.cuts(c, nil, 0, blockOffMax)
 	tx.key = format.AppendCollectionKey(tx.key[:0], uint16(c))

@@ -29,12 +29,15 @@ type item struct {
 // Settled: whoever wrote this item has taken care of what the layers below said about the key. It matters for extents: the blocks of
 // an entry below were freed then, so the fold must not free them again when a tombstone covers the key. An item that was first
 // written under a tombstone is not settled: the tombstone did away with the entry below, and the fold frees what that named.
+//
+// Inside: layer.spots does not count it.
 type itemBits uint32
 
 const (
 	itemWhatBits = 2
 	itemSettled  = 1 << itemWhatBits
-	itemKeyShift = itemWhatBits + 1
+	itemInside   = 2 << itemWhatBits
+	itemKeyShift = itemWhatBits + 2
 	itemKeyBits  = 10
 	itemValShift = itemKeyShift + itemKeyBits
 )
@@ -47,16 +50,20 @@ const (
 )
 
 // bitsOf packs what was checked: key and value are not too long.
-func bitsOf(what uint8, settled bool, klen, vlen int) itemBits {
+func bitsOf(what uint8, settled, inside bool, klen, vlen int) itemBits {
 	b := itemBits(what) | itemBits(klen)<<itemKeyShift | itemBits(vlen)<<itemValShift
 	if settled {
 		b |= itemSettled
+	}
+	if inside {
+		b |= itemInside
 	}
 	return b
 }
 
 func (b itemBits) what() uint8   { return uint8(b & (1<<itemWhatBits - 1)) }
 func (b itemBits) settled() bool { return b&itemSettled != 0 }
+func (b itemBits) inside() bool  { return b&itemInside != 0 }
 func (b itemBits) klen() int     { return int(b >> itemKeyShift & (1<<itemKeyBits - 1)) }
 func (b itemBits) vlen() int     { return int(b >> itemValShift) }
 
@@ -141,6 +148,7 @@ type layer struct {
 	dirtyLive   int    // dirty blocks that fold must write
 	valueBlocks int    // what the values need that are too long for a leaf; overwritten ones are counted too
 	puts        int    // bytes of the keys and values that stand now, deletions left out
+	spots       int    // places of the tree that the items change, at most: see foldroom.go
 	muts        uint64 // changes so far, undone ones included: a cursor over the active layer looks at it
 	extra       int    // bytes of dirty blocks
 }
@@ -169,6 +177,9 @@ func (l *layer) bytes() int {
 	return l.slab.next + l.extra + (l.items.n+l.tombs.len())*itemHeapBytes
 }
 
+// treeBytes is what the items need in leaves.
+func (l *layer) treeBytes() int { return l.puts + l.items.n*format.LeafEntryBytes }
+
 func (l *layer) empty() bool { return l.items.n == 0 && l.tombs.len() == 0 }
 
 // get finds the layer's own word about key: an item, or a tombstone as an itemDel, or nothing.
@@ -178,7 +189,7 @@ func (l *layer) get(key []byte) (item, bool) {
 		return it, ok
 	}
 	if t, covered := l.tombs.at(key); covered && (!ok || it.order < t.order) {
-		return item{is: bitsOf(itemDel, false, 0, 0), order: t.order}, true
+		return item{is: bitsOf(itemDel, false, false, 0, 0), order: t.order}, true
 	}
 	return it, ok
 }
@@ -191,10 +202,14 @@ func (l *layer) floor(key []byte, strict bool) (it item, ok bool, like likeness)
 	return l.items.floor(key, strict)
 }
 
-// put makes key an item. val is copied. It returns the new item and the one it replaced.
-func (l *layer) put(key, val []byte, what uint8, index uint32, settled bool) (now, old item, had bool, err error) {
+// put makes key an item. val is copied. inside: the spots on both sides of it are counted. It returns the new item and the one it replaced.
+func (l *layer) put(key, val []byte, what uint8, index uint32, settled, inside bool) (now, old item, had bool, err error) {
 	if len(key) > maxTreeKey || len(val) > ValueMax {
 		panic(fmt.Sprintf("storage: delta key of %d bytes, value of %d", len(key), len(val)))
+	}
+	if inside { // the end of a run stays one, whatever follows in the same run
+		it, ok := l.items.get(key)
+		inside = !ok || it.is.inside()
 	}
 	pad := (len(key) + slabUnit - 1) &^ (slabUnit - 1)
 	ref, mem, err := l.slab.alloc(pad + len(val))
@@ -203,7 +218,7 @@ func (l *layer) put(key, val []byte, what uint8, index uint32, settled bool) (no
 	}
 	copy(mem, key)
 	copy(mem[pad:], val)
-	now = item{key: ref, val: ref + slabRef(pad/slabUnit), is: bitsOf(what, settled, len(key), len(val))}
+	now = item{key: ref, val: ref + slabRef(pad/slabUnit), is: bitsOf(what, settled, inside, len(key), len(val))}
 	if what == itemDirty {
 		now.val = slabRef(index)
 	}
@@ -212,6 +227,12 @@ func (l *layer) put(key, val []byte, what uint8, index uint32, settled bool) (no
 	now.order = l.order
 	old, had = l.items.put(key, now)
 	l.puts += now.putBytes() - old.putBytes()
+	if !inside {
+		l.spots++
+	}
+	if had && !old.is.inside() {
+		l.spots--
+	}
 	return now, old, had, nil
 }
 

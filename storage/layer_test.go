@@ -95,7 +95,7 @@ func (m *layerModel) change(what uint8) {
 		v = []byte(fmt.Sprintf("v%d", m.rng.IntN(1e6)))
 	}
 	mark := m.l.slab.mark()
-	now, old, had, err := m.l.put(k, v, what, 0, true)
+	now, old, had, err := m.l.put(k, v, what, 0, true, false)
 	if err != nil {
 		m.t.Fatal(err)
 	}

@@ -143,7 +143,7 @@ func TestSnapshotOutlivesCheckpoints(t *testing.T) {
 	b.settledFree()
 	round(1)
 	var snap *Snapshot
-	b.do(func(f *engine.Fiber) error { snap = b.s.Snapshot(f.Turn()); return nil })
+	b.do(func(f *engine.Fiber) error { snap, _ = b.s.Snapshot(f.Turn()); return nil })
 	for r := 2; r < 6; r++ {
 		round(r)
 		b.do(b.s.Checkpoint)

@@ -261,7 +261,7 @@ func TestRunsThatAreTakenBackLeaveNoTrace(t *testing.T) {
 	b := grown(t, 257, 1)
 	gone := errors.New("not this time")
 	l := b.s.active
-	live, puts, values, bytes := l.dirtyLive, l.puts, l.valueBlocks, l.bytes()
+	live, puts, values, bytes, spots := l.dirtyLive, l.puts, l.valueBlocks, l.bytes(), l.spots
 	for range 3 {
 		b.do(func(f *engine.Fiber) error {
 			_, err := b.s.Update(f, func(tx *Tx) error {
@@ -279,8 +279,8 @@ func TestRunsThatAreTakenBackLeaveNoTrace(t *testing.T) {
 			return nil
 		})
 	}
-	if l.dirtyLive != live || l.puts != puts || l.valueBlocks != values || l.bytes() != bytes {
-		t.Fatalf("%d dirty blocks, %d bytes, %d blocks of values, before %d, %d, %d", l.dirtyLive, l.puts, l.valueBlocks, live, puts, values)
+	if l.dirtyLive != live || l.puts != puts || l.valueBlocks != values || l.bytes() != bytes || l.spots != spots {
+		t.Fatalf("%d dirty blocks, %d bytes, %d blocks of values, %d spots, before %d, %d, %d, %d", l.dirtyLive, l.puts, l.valueBlocks, l.spots, live, puts, values, spots)
 	}
 	b.unmount()
 }

@@ -8,7 +8,7 @@ import (
 
 // Blocks that extents of several objects name are owned by share records of their collection, which count the extents. An extent record says
 // whether its blocks are shared; all of them are then, also those that no other extent names any more. The border of a shared extent is
-// always the border of a share record, because a cut splits both.
+// always the border of a share record, because a cut splits both; but a record of one reference may reach over borders (sharejoin.go).
 
 // sharePiece is a share record as a view has it.
 type sharePiece struct {
@@ -89,7 +89,7 @@ func (tx *Tx) unshare(c Coll, e Extent) error { return tx.count(c, e, ^uint32(0)
 
 // count adds a number, modulo 2^32, to the references of every block of e.
 func (tx *Tx) count(c Coll, e Extent, add uint32) error {
-	for e.Len > 0 {
+	for first := e.Start; e.Len > 0; {
 		p, err := tx.shareAt(c, e.Start)
 		if err != nil {
 			return err
@@ -108,7 +108,8 @@ func (tx *Tx) count(c Coll, e Extent, add uint32) error {
 			}
 			tx.shareGrowth++
 		}
-		if err := tx.recount(c, mid, p.rec.Refs+add, before > 0); err != nil {
+		r := recounted{Extent: mid, refs: p.rec.Refs + add, fresh: before > 0, last: e.Len == 0 && behind == 0, first: first}
+		if err := tx.recount(c, r, add == 1); err != nil {
 			return err
 		}
 		if behind > 0 {
@@ -121,18 +122,32 @@ func (tx *Tx) count(c Coll, e Extent, add uint32) error {
 	return nil
 }
 
-// recount gives a run of blocks, of which only the first may be the first of a record, a number of references. fresh: it is not.
-func (tx *Tx) recount(c Coll, e Extent, refs uint32, fresh bool) error {
-	if refs > 0 {
-		return tx.putShare(c, e.Start, format.ShareRecord{Len: e.Len, Refs: refs})
+// recounted is a run of blocks of one record that gets a number of references.
+type recounted struct {
+	Extent
+	refs  uint32
+	fresh bool    // no record began with it before
+	last  bool    // nothing behind it is still to be counted, or has another number
+	first BlockNo // of the extent that is counted
+}
+
+// recount gives blocks their number of references. added: it has grown.
+func (tx *Tx) recount(c Coll, r recounted, added bool) error {
+	switch {
+	case r.refs == 1:
+		return tx.joinShare(c, r, 0)
+	case r.refs == 2 && added:
+		r.last = false
+		return tx.joinShare(c, r, r.first)
+	case r.refs > 0:
+		return tx.putShare(c, r.Start, format.ShareRecord{Len: r.Len, Refs: r.refs})
 	}
-	tx.freed = append(tx.freed, e)
-	tx.shareGrowth--
-	if fresh {
+	tx.freed = append(tx.freed, r.Extent)
+	if r.fresh {
+		tx.shareGrowth--
 		return nil
 	}
-	tx.key = format.AppendShareKey(tx.key[:0], uint16(c), e.Start)
-	return tx.put(tx.key, nil, itemDel, 0)
+	return tx.dropShare(c, r.Start)
 }
 
 // cutShared makes blocks [lo, hi) of an object with shared extents a hole. They are found one by one, whatever their number: a tombstone over
@@ -144,7 +159,9 @@ func (tx *Tx) cutShared(c Coll, obj []byte, o *format.Onode, lo, hi uint64) erro
 	}
 	tx.shareGrowth = 0
 	freed := len(tx.freed) + len(tx.drops)
+	run := tx.beginRun()
 	removed, err := tx.take(c, obj, lo, hi, true, false, most)
+	tx.endRun(run)
 	if err != nil {
 		return err
 	}

@@ -183,7 +183,11 @@ func (x *shelves) snapshot(*rapid.T) {
 	}
 	p := shelfSnapshot{m: x.m}
 	for _, b := range x.stores {
-		b.do(func(f *engine.Fiber) error { p.of = append(p.of, b.s.Snapshot(f.Turn())); return nil })
+		b.do(func(f *engine.Fiber) error {
+			snap, _ := b.s.Snapshot(f.Turn())
+			p.of = append(p.of, snap)
+			return nil
+		})
 	}
 	x.snaps = append(x.snaps, p)
 }

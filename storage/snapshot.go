@@ -14,15 +14,19 @@ type Snapshot struct {
 	cur viewCursor
 }
 
-// Snapshot takes one. Release must end it.
-func (s *Store) Snapshot(_ *engine.Turn) *Snapshot {
+// Snapshot takes one. Release must end it. false: on a nearly full store the checkpoint that runs must first give back what the next one may
+// need, and a snapshot would hold that; when it has ended there can be one.
+func (s *Store) Snapshot(_ *engine.Turn) (*Snapshot, bool) {
+	if !s.foldsBeside() {
+		return nil, false
+	}
 	p := &Snapshot{s: s, v: s.view(), pin: s.limbo.pinLong(s.super.Epoch)}
 	p.v.active = s.active.clone()
 	if s.frozen != nil {
 		p.v.frozen = s.frozen.clone()
 	}
 	s.stats.Snapshots++
-	return p
+	return p, true
 }
 
 // Scan calls fn for the user keys in [lo, hi), in order, until fn says false; an empty hi is the end of the collection. Key and value are lent

@@ -21,7 +21,7 @@ func TestSecondScanOfASnapshotBeginsAnew(t *testing.T) {
 	}
 	b.settledFree()
 	b.do(func(f *engine.Fiber) error {
-		snap := b.s.Snapshot(f.Turn())
+		snap, _ := b.s.Snapshot(f.Turn())
 		defer func() { snap.Release(f.Turn()) }()
 		for _, c := range []Coll{1, 1, 2, 1, 1} {
 			want, n := map[Coll]int{1: 1, 2: 120}[c], 0

@@ -98,7 +98,7 @@ func TestAvailLeavesOutWhatASnapshotHolds(t *testing.T) {
 	b, n := full(t, 202, 8<<20)
 	b.settledFree()
 	var snap *Snapshot
-	b.do(func(f *engine.Fiber) error { snap = b.s.Snapshot(f.Turn()); return nil })
+	b.do(func(f *engine.Fiber) error { snap, _ = b.s.Snapshot(f.Turn()); return nil })
 	for i := range n / 2 {
 		b.remove(i)
 	}
@@ -134,7 +134,7 @@ func TestLimboStartsCheckpointsOnlyForWhatTheyRelease(t *testing.T) {
 	}
 	b.do(b.s.Checkpoint)
 	var snap *Snapshot
-	b.do(func(f *engine.Fiber) error { snap = b.s.Snapshot(f.Turn()); return nil })
+	b.do(func(f *engine.Fiber) error { snap, _ = b.s.Snapshot(f.Turn()); return nil })
 	before := b.s.stats.Checkpoints
 	for i := range 40 {
 		b.remove(i)
@@ -254,6 +254,49 @@ func TestFullWriteFoldsWhatDeletesWillFree(t *testing.T) {
 		if !b.add(i) {
 			t.Fatalf("full after %d objects of %d blocks, %d values had a block each: %+v", i, spaceBlocks, n, b.s.Space())
 		}
+	}
+	b.unmount()
+	b.fsck()
+}
+
+// Free blocks that lie too far apart for a node are for data: they are said to be available, and can be had. What is refused was not available.
+func TestSpaceInShortPiecesCanBeHad(t *testing.T) {
+	b := newBench(t, 207, nil, 12<<20)
+	b.do(func(f *engine.Fiber) error {
+		return Format(f, b.h, FormatOptions{UUID: [16]byte{1}, JournalBytes: 128 << 10})
+	})
+	b.mount()
+	b.update(func(tx *Tx) error { return tx.CreateCollection(1) })
+	one := func(i int) (ok bool) {
+		t.Helper()
+		b.do(func(f *engine.Fiber) error {
+			_, err := b.s.Update(f, func(tx *Tx) error { return tx.Write(1, spaceObject(i), 0, make([]byte, blockSize)) })
+			if ok = err == nil; errors.Is(err, ErrFull) {
+				err = nil
+			}
+			return err
+		})
+		return ok
+	}
+	n := 0
+	for ; one(n); n++ {
+	}
+	for i := 0; i < n; i += 2 {
+		b.remove(i)
+	}
+	b.settledFree()
+	sp := b.s.Space()
+	if short := sp.Free - b.s.alloc.Pieces()*uint64(b.s.pool); short < uint64(n/3) || sp.Avail < uint64(n/8) {
+		t.Fatalf("%d of the free blocks lie apart, %d objects were removed: %+v", short, n/2, sp)
+	}
+	took := uint64(0)
+	for ; one(n + int(took)); took++ {
+	}
+	if took < sp.Avail*9/10 {
+		t.Fatalf("%d blocks were taken, %d were said to be available", took, sp.Avail)
+	}
+	if now := b.s.Space(); now.Avail > 8 {
+		t.Fatalf("%d blocks are available where one is refused: %+v", now.Avail, now)
 	}
 	b.unmount()
 	b.fsck()

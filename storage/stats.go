@@ -93,6 +93,9 @@ type Space struct {
 // 2 · (4 + 300/64) bytes of 4096, or 1/236.
 const extentOverhead = 200
 
+// dataOfNodes blocks of data, each an object by itself, make the tree a block longer at the worst: 2 · 128 bytes of onode and extent each.
+const dataOfNodes = 16
+
 // Space of the store. The room that the next fold needs for new versions of nodes is not taken off: that fold frees the old ones, and who
 // needs the room waits for it.
 func (s *Store) Space() Space {
@@ -114,12 +117,12 @@ func (s *Store) Space() Space {
 		kept += grows - min(s.check.tookBlocks, grows)
 	}
 	avail := free + s.limbo.coming()
-	avail -= min(avail, kept)
+	nodes := s.alloc.Pieces()*uint64(s.pool) + s.limbo.coming() // what is free and long enough for a node, at most
+	avail = min(avail-min(avail, kept), (nodes-min(nodes, kept))*dataOfNodes)
 	return Space{BlockBytes: blockSize, Total: total, Free: free + s.limbo.blocks, Avail: avail - avail/extentOverhead}
 }
 
 // foldOne bounds the fold of one small transaction: whoever takes the last block of data still needs it.
 func (s *Store) foldOne() uint64 {
-	height := uint64(s.super.Tree.Height) + 1
-	return (4*height + height + 1) * uint64(s.pool)
+	return s.stepBlocks(4, uint64(s.super.Tree.Height))
 }

@@ -78,7 +78,7 @@ func TestTurnsOfACheckpointAreShort(t *testing.T) {
 	change(1)
 	// A snapshot holds the blocks of the first round, and the memory of the delta.
 	var snap *Snapshot
-	b.do(func(f *engine.Fiber) error { snap = b.s.Snapshot(f.Turn()); return b.s.Checkpoint(f) })
+	b.do(func(f *engine.Fiber) error { snap, _ = b.s.Snapshot(f.Turn()); return b.s.Checkpoint(f) })
 	change(2)
 	if b.s.frozen != nil || b.s.limbo.fresh.blocks < blocks/2 || len(b.s.limbo.held) == 0 || b.s.active.dirtyLive < blocks/4 {
 		t.Fatalf("nothing to do: %d blocks in limbo, %d dirty", b.s.limbo.blocks, b.s.active.dirtyLive)

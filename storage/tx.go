@@ -44,6 +44,7 @@ type Tx struct {
 	markOpen int // layer.valueBlocks
 	markLive int // layer.dirtyLive
 	markPuts int // layer.puts
+	markSpot int // layer.spots
 	markEnd  pieceEnd
 
 	// What happens when it succeeds.
@@ -57,7 +58,9 @@ type Tx struct {
 	lateDirty []uint32    // and of the frozen one: the fold writes them, because the state it folds has them
 	grew      bool        // it took blocks, or more than a few bytes
 	shrank    bool
+	room      bool // see MakesRoom
 	putBytes  int
+	run       runPuts
 
 	// Of shared blocks.
 	touched     int // extents and share records, against Options.SharedMax
@@ -123,11 +126,11 @@ func (tx *Tx) mark() {
 	tx.undo, tx.tombLog, tx.saved = tx.undo[:0], tx.tombLog[:0], tx.saved[:0]
 	tx.drops, tx.freed, tx.deadDirty = tx.drops[:0], tx.freed[:0], tx.deadDirty[:0]
 	tx.lateDirty, tx.cut, tx.lost, tx.idle = tx.lateDirty[:0], tx.cut[:0], tx.lost[:0], tx.idle[:0]
-	tx.ops, tx.putBytes, tx.grew, tx.shrank = 0, 0, false, false
+	tx.ops, tx.putBytes, tx.grew, tx.shrank, tx.room, tx.run = 0, 0, false, false, false, runNone
 	tx.touched, tx.shareGrowth = 0, 0
 	l, g := s.active, s.open
 	tx.markSlab, tx.markExt, tx.markDirt, tx.markOpen = l.slab.mark(), l.extra, len(l.dirty), l.valueBlocks
-	tx.markLive, tx.markPuts, tx.markEnd = l.dirtyLive, l.puts, s.placed
+	tx.markLive, tx.markPuts, tx.markSpot, tx.markEnd = l.dirtyLive, l.puts, l.spots, s.placed
 	tx.markRec, tx.markRuns, tx.markData, tx.markUsed = g.n, len(g.table.runs), g.data, 0
 	if tx.markRuns > 0 {
 		tx.markUsed = g.table.runs[tx.markRuns-1].used
@@ -161,7 +164,7 @@ func (tx *Tx) takeBack() {
 	}
 	l.dirty = l.dirty[:tx.markDirt]
 	l.slab.reset(tx.markSlab)
-	l.extra, l.valueBlocks, l.dirtyLive, l.puts = tx.markExt, tx.markOpen, tx.markLive, tx.markPuts
+	l.extra, l.valueBlocks, l.dirtyLive, l.puts, l.spots = tx.markExt, tx.markOpen, tx.markLive, tx.markPuts, tx.markSpot
 	g.n, g.data, s.placed = tx.markRec, tx.markData, tx.markEnd
 	for len(g.table.runs) > tx.markRuns {
 		r := g.table.dropLast()
@@ -243,7 +246,7 @@ func (tx *Tx) put(key, val []byte, what uint8, index uint32) error {
 			settled = before.is.settled()
 		}
 	}
-	now, old, replaced, err := l.put(key, val, what, index, settled)
+	now, old, replaced, err := l.put(key, val, what, index, settled, tx.insideRun(key))
 	if err != nil {
 		return tx.breaks(err)
 	}

@@ -90,6 +90,19 @@ func (a *Allocator) find(want, least blockCount, hint blockNo) (extent, bool) {
 	return extent{Start: e.Start, Len: min(e.Len, want)}, true
 }
 
+// AllocShort takes up to want blocks of the longest free extent that is shorter than a piece; false: there is none.
+func (a *Allocator) AllocShort(want format.BlockCount) (format.Extent, bool) {
+	e, ok := a.classes.short()
+	if !ok || want == 0 {
+		return extent{}, false
+	}
+	e.Len = min(e.Len, want)
+	if !a.free.Claim(e) {
+		panic(fmt.Sprintf("alloc: found extent %v is not free", e))
+	}
+	return e, true
+}
+
 // AllocAll takes n blocks in as few extents as it can and appends them to dst; all or nothing.
 func (a *Allocator) AllocAll(n format.BlockCount, hint format.BlockNo, dst []format.Extent) ([]format.Extent, bool) {
 	if uint64(n) > a.free.blocks {

@@ -169,6 +169,15 @@ func (c *classes) largest(least blockCount, hint blockNo) (extent, bool) {
 	return c.near(k, 1, hint, 1)
 }
 
+// short is a member of the largest class of those that are shorter than a piece.
+func (c *classes) short() (extent, bool) {
+	mask := c.mask & (1<<min(c.piece-1, ExactMax) - 1) // class k is of k+1 blocks
+	if mask == 0 {
+		return extent{}, false
+	}
+	return c.near(bits.Len64(mask)-1, 1, 0, 1)
+}
+
 func (c *classes) check(s *freeSet) error {
 	var n int
 	var pieces uint64

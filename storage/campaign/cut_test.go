@@ -160,15 +160,11 @@ func surviveLoss(p plan, m *model, n int, reported, applied uint64, left *sim.Di
 	return nil
 }
 
-// fullAvail is how much of a slice may be said to be available where a small write is refused: what is free lies in pieces too short for a node.
-const fullAvail = 64 // a 64th
-
-// goOn writes a little to a store that was recovered to transaction at. One that was full before may refuse that, but only if it says so, and not for
-// ever: every removal is taken, and with what they free the write is taken too. removed is how many objects went.
+// goOn writes a little to a store that was recovered to transaction at. One that was full before may refuse that, but only if it says that nothing is
+// available, and not for ever: every removal is taken, and with what they free the write is taken too. removed is how many objects went.
 func (l *life) goOn(at uint64) (removed int, err error) {
 	err = l.do(func(f *engine.Fiber) error {
 		for i := 0; ; i++ {
-			sp := l.s.Space()
 			seq, err := l.s.Update(f, func(tx *storage.Tx) error {
 				if !tx.HasCollection(9) {
 					if err := tx.CreateCollection(9); err != nil {
@@ -183,7 +179,7 @@ func (l *life) goOn(at uint64) (removed int, err error) {
 			if !errors.Is(err, storage.ErrFull) || i == len(l.m.objects.names) {
 				return err
 			}
-			if removed == 0 && sp.Avail > sp.Total/fullAvail {
+			if sp := l.s.Space(); sp.Avail > 0 {
 				return differ("%v: %d blocks of %d are available", err, sp.Avail, sp.Total)
 			}
 			c, name := int(l.m.objects.names[i][0]), l.m.objects.names[i][1:]

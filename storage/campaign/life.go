@@ -289,7 +289,10 @@ func (l *life) readAt(f *engine.Fiber, c int, name string, off int, p []byte) er
 // snapshot pins the state, lets others work, and compares what the snapshot still shows with what was then.
 func (l *life) snapshot(f *engine.Fiber) error {
 	seq := uint64(l.s.Applied())
-	snap := l.s.Snapshot(f.Turn())
+	snap, ok := l.s.Snapshot(f.Turn())
+	if !ok {
+		return nil
+	}
 	defer func() { snap.Release(f.Turn()) }()
 	for range 1 + l.rng.IntN(3) {
 		f.Sleep(l.rng.Int64N(2_000_000))

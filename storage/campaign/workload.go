@@ -206,10 +206,23 @@ func apply(tx *storage.Tx, m *model, t []action) error {
 			return err
 		}
 	}
+	if makesRoom(t) {
+		tx.MakesRoom()
+	}
 	var number [8]byte
 	binary.LittleEndian.PutUint64(number[:], seq)
 	m.put(1, numberKey, number[:])
 	return tx.Put(1, []byte(numberKey), number[:])
+}
+
+// makesRoom tells whether a transaction only removes: that must be taken on a full store, with the number that each puts.
+func makesRoom(t []action) bool {
+	for i := range t {
+		if k := t[i].kind; k != remove && k != recreate && k != delRange {
+			return false
+		}
+	}
+	return len(t) > 0
 }
 
 func applyOne(tx *storage.Tx, m *model, a *action) error {

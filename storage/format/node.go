@@ -282,6 +282,12 @@ func (e *Entry) CellBytes(level int) int {
 	return 2 + innerCellBytes + len(e.Key)
 }
 
+// LeafEntryBytes is what an entry of a leaf needs beside its key and value, LeafEntryMax what the longest one needs in all.
+const (
+	LeafEntryBytes = 2 + leafCellBytes
+	LeafEntryMax   = LeafEntryBytes + KeyBytesMax + ValueInlineMax
+)
+
 // CommonPrefix is the length of what a and b begin with in common.
 func CommonPrefix(a, b []byte) int {
 	n := min(len(a), len(b))

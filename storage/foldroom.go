@@ -1,0 +1,149 @@
+package storage
+
+import "basalt/storage/format"
+
+// What the fold of a delta may take before it frees anything. Admission lets nobody in whose fold might not find it, so the bound must hold
+// whatever the tree looks like; and a removal must get in on a full store, so it must be small where little is rewritten.
+//
+// Where little is rewritten it counts spots: places between which the tree stays as it is. An item is one, and so is each end of a tombstone.
+// The items of a run are two, however many they are: nothing of the tree between the first and the last of them survives, so only the nodes at
+// its two ends have something to keep, and what the run puts is counted by its bytes. A spot in a leaf makes at most two of it: the leaf is
+// divided, or it has become small and takes in its neighbour, never both. Above the leaves it makes at most three: the entries behind a small
+// node at the end of its parent go to the next parent, which is divided. The root has no neighbour; it and what may come above it get as many
+// nodes as there are spots, which is more than their entries can fill.
+//
+// Where much is rewritten it counts the nodes of the tree: old nodes that follow each other are packed, so that all but the last one of such a
+// row are full, but for one entry of the longest kind. Between two rows lies a node that stays, so there are no more nodes than before. (Keys
+// that share long beginnings inside a node and nothing with those of the next one could need more. Tests with such keys stay below.)
+
+// runPuts is how far a transaction is in putting the extents of a run, see layer.spots.
+type runPuts uint8
+
+const (
+	runNone runPuts = iota // not in a run
+	runOpen                // nothing was put yet
+	runOne                 // one extent, which is a spot
+	runMore                // the other end is counted too
+)
+
+// beginRun says that the extents which are put until endRun replace all that an object has between the first and the last of them; false: that
+// was said before.
+func (tx *Tx) beginRun() (begun bool) {
+	if tx.run != runNone {
+		return false
+	}
+	tx.run = runOpen
+	return true
+}
+
+func (tx *Tx) endRun(begun bool) {
+	if begun {
+		tx.run = runNone
+	}
+}
+
+// insideRun tells whether an item is inside a run, so that it is no spot of its own.
+func (tx *Tx) insideRun(key []byte) bool {
+	if tx.run == runNone || format.Kind(key[2]) != format.KindExtent {
+		return false
+	}
+	switch tx.run {
+	case runOpen:
+		tx.run = runOne
+		return false
+	case runOne:
+		tx.run = runMore
+		tx.s.active.spots++
+	}
+	return true
+}
+
+// foldNeed is what the folds of everything that is applied may still take of what is free now. What the fold of the frozen delta replaces comes
+// free before the next one begins, unless a snapshot holds it: then both must find room beside each other.
+func (s *Store) foldNeed() uint64 {
+	active := s.foldBlocks(s.active)
+	if s.frozen == nil {
+		return active
+	}
+	c := &s.check
+	left := c.bound - min(c.tookBlocks, c.bound)
+	if _, held := s.limbo.longest(); held {
+		return left + active
+	}
+	after := active + c.grows // it takes that for good
+	return max(left, after-min(c.tookBlocks, after))
+}
+
+// foldsBeside tells whether both folds have room beside each other: a snapshot may be taken.
+func (s *Store) foldsBeside() bool {
+	if s.frozen == nil {
+		return true
+	}
+	c := &s.check
+	return c.bound-min(c.tookBlocks, c.bound)+s.foldBlocks(s.active) <= s.alloc.Pieces()*uint64(s.pool)
+}
+
+// foldBlocks bounds what a fold of the layer can take before it frees anything: new nodes, the dirty blocks and the long values. Each old node
+// that is rewritten makes at most three, besides what the bytes fill that are put; and all together are not many more than they were.
+func (s *Store) foldBlocks(l *layer) uint64 {
+	if l.empty() {
+		return 0
+	}
+	height, tree := uint64(s.super.Tree.Height), s.treeBlocks
+	if s.frozen != nil && l != s.frozen { // by then
+		height++
+		tree = s.check.tree + s.check.grows
+	}
+	spots := uint64(min(l.spots, l.items.n) + 2*l.tombs.len())
+	nodes := min(spotNodes(spots, height), s.packedNodes(tree/uint64(s.pool)))
+	return nodes*uint64(s.pool) + s.growthBlocks(l, l.treeBytes())
+}
+
+// packedNodes is how many nodes a tree of n nodes can become, at most, when any of it is rewritten and nothing added. At the end of each inner
+// node a row ends too.
+func (s *Store) packedNodes(n uint64) uint64 {
+	room := s.nodeRoom()
+	return (n+n/64+1)*room/(room-format.LeafEntryMax) + 1
+}
+
+func (s *Store) nodeRoom() uint64 { return uint64(s.super.NodeBytes) - format.NodeHeaderBytes }
+
+// spotNodes is how many nodes of a tree a fold writes for so many spots, but for what bytes fill.
+func spotNodes(spots, height uint64) uint64 { return 3*spots*max(height, 2) - 3*spots }
+
+// growthBlocks is the part of a fold that it does not give back by replacing what was there: nodes for so many bytes, an eighth of them above the
+// leaves, and more than enough for a new root.
+func (s *Store) growthBlocks(l *layer, bytes int) uint64 {
+	nodes := uint64(bytes)*9/8/(s.nodeRoom()-format.LeafEntryMax) + uint64(s.super.Tree.Height) + 3
+	if l.dirtyLive > 0 {
+		nodes++ // the last run of them may leave a piece that is too short for a node
+	}
+	return nodes*uint64(s.pool) + uint64(l.dirtyLive) + uint64(l.valueBlocks)
+}
+
+// smallPut is how many bytes a transaction that removes something may put besides and still use the space that is kept for deletes.
+const smallPut = 4096
+
+// deleteReserve is space that only transactions which remove something may use: the fold needs some before it can free more. The last of it,
+// removalBlocks, is for those that make room: what puts as much as it removes must not use up the way out.
+func (s *Store) deleteReserve() uint64 {
+	return s.super.Blocks/128 + 8*uint64(s.pool) + s.removalBlocks()
+}
+
+// removalSpots is how many spots a removal has that can't be cut any shorter: a record of the object and both ends of its extents; of a shared
+// block, three share records besides; and some keys of whoever keeps count.
+const removalSpots = 8
+
+// removalBlocks bounds the fold of one short removal, in a tree that has just become higher.
+func (s *Store) removalBlocks() uint64 {
+	return s.stepBlocks(removalSpots, uint64(s.super.Tree.Height)+1)
+}
+
+// stepBlocks bounds the fold of one short transaction in a tree of that height.
+func (s *Store) stepBlocks(spots, height uint64) uint64 {
+	return (spotNodes(spots, height) + height + 2) * uint64(s.pool)
+}
+
+// MakesRoom says that the transaction is there to make room on a store that may be full: what it puts besides, up to 4 KiB of keys and values,
+// may use the last of the space that is kept for removals. Others that remove something and put something must leave that.
+func (tx *Tx) MakesRoom() { tx.shrank, tx.room = true, true }
