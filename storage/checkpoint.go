@@ -49,7 +49,7 @@ type checkpoint struct {
 	tookBlocks uint64     // by the fold so far
 	bound      uint64     // of tookBlocks
 	grows      uint64     // of bound, what the fold does not give back
-	tree       uint64     // Store.treeBlocks before the fold
+	tree       uint64     // nodes before the fold
 
 	sort    extentSort
 	share   turnShare
@@ -106,6 +106,10 @@ func (s *Store) Checkpoint(f *engine.Fiber) error {
 // runCheckpoints is the fiber that makes them.
 func (s *Store) runCheckpoints(f *engine.Fiber) {
 	for s.failed == nil && !s.check.stop {
+		if !s.check.want && !s.counted {
+			s.countNodes(f)
+			continue
+		}
 		if !s.check.want {
 			s.check.wake.Wait(f)
 			continue
@@ -194,7 +198,7 @@ func (s *Store) freeze(t *engine.Turn) {
 	}
 	s.limbo.freeze()
 	c.tookBlocks, c.folded = 0, 0
-	c.bound, c.grows, c.tree = s.foldBlocks(s.frozen), s.growthBlocks(s.frozen, s.frozen.treeBytes()), s.treeBlocks
+	c.bound, c.grows, c.tree = s.foldBlocks(s.frozen), s.growthBlocks(s.frozen, s.frozen.treeBytes()), s.treeNodes()
 	c.frozen.WakeAll(t)
 }
 

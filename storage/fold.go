@@ -132,7 +132,6 @@ func (e *foldEnv) Alloc(want, least BlockCount) (Extent, error) {
 		return x, fmt.Errorf("fold: no %d blocks in a row, %d free: the reserve was too small", least, s.alloc.FreeBlocks())
 	}
 	e.took(x)
-	s.treeBlocks += uint64(x.Len)
 	return x, nil
 }
 
@@ -148,14 +147,12 @@ func (e *foldEnv) Return(x Extent) {
 	e.s.alloc.Free(x)
 	e.s.check.free.Free(x)
 	e.s.check.tookBlocks -= uint64(x.Len)
-	e.s.treeBlocks -= uint64(x.Len)
 }
 
 // Free takes blocks of the old tree: its superblock is durable, so they wait for the next one.
 func (e *foldEnv) Free(x Extent) {
 	e.s.freedTree(e.f.Turn(), x)
 	e.s.limbo.addFrozen(x)
-	e.s.treeBlocks -= min(e.s.treeBlocks, uint64(x.Len))
 }
 
 // NeedsVisit tells whether keys of extents or of share records lie in the range: only they refer to blocks that the tree does not know of.

@@ -35,7 +35,7 @@ func beside(t *testing.T, seed uint64, during func(c *crowd, f *engine.Fiber)) *
 	}
 	c.do(func(f *engine.Fiber) error { put(f, 0, 1); return c.s.Checkpoint(f) })
 	have := func() uint64 { return c.s.alloc.Pieces() * uint64(c.s.pool) }
-	for i := 0; have() > c.s.treeBlocks*9/4+c.s.deleteReserve(); i++ {
+	for i := 0; have() > c.s.treeNodes()*9/4+c.s.deleteReserve(); i++ {
 		c.update(func(tx *Tx) error {
 			return tx.Write(1, []byte("rest"), uint64(i)*16*blockSize, make([]byte, 16*blockSize))
 		})
@@ -51,7 +51,7 @@ func beside(t *testing.T, seed uint64, during func(c *crowd, f *engine.Fiber)) *
 		put(f, 5, 20)
 		if c.s.frozen == nil || c.s.check.ended != ended {
 			t.Fatalf("the second changes have waited for the checkpoint of the first: %d and %d ended, %d of %d blocks, tree %d, the folds %d and %d, reserve %d",
-				ended, c.s.check.ended, c.s.foldNeed(), have(), c.s.treeBlocks, c.s.check.bound, c.s.foldBlocks(c.s.active), c.s.deleteReserve())
+				ended, c.s.check.ended, c.s.foldNeed(), have(), c.s.treeNodes(), c.s.check.bound, c.s.foldBlocks(c.s.active), c.s.deleteReserve())
 		}
 		during(c, f)
 		for c.s.frozen != nil {

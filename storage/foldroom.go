@@ -1,6 +1,11 @@
 package storage
 
-import "basalt/storage/format"
+import (
+	"errors"
+
+	"basalt/engine"
+	"basalt/storage/format"
+)
 
 // What the fold of a delta may take before it frees anything. Admission lets nobody in whose fold might not find it, so the bound must hold
 // whatever the tree looks like; and a removal must get in on a full store, so it must be small where little is rewritten.
@@ -89,14 +94,37 @@ func (s *Store) foldBlocks(l *layer) uint64 {
 	if l.empty() {
 		return 0
 	}
-	height, tree := uint64(s.super.Tree.Height), s.treeBlocks
+	height, tree := uint64(s.super.Tree.Height), s.treeNodes()
 	if s.frozen != nil && l != s.frozen { // by then
 		height++
-		tree = s.check.tree + s.check.grows
+		tree = s.check.tree + s.check.grows/uint64(s.pool)
 	}
 	spots := uint64(min(l.spots, l.items.n) + 2*l.tombs.len())
-	nodes := min(spotNodes(spots, height), s.packedNodes(tree/uint64(s.pool)))
+	nodes := min(spotNodes(spots, height), s.packedNodes(tree))
 	return nodes*uint64(s.pool) + s.growthBlocks(l, l.treeBytes())
+}
+
+// treeNodes is how many nodes the tree has; while a fold runs, those of the old one that it has not replaced yet among them.
+func (s *Store) treeNodes() uint64 { return uint64(max(s.nodesAt+s.tree.Grown(), 0)) }
+
+// errCountLater: there is more urgent work.
+var errCountLater = errors.New("storage: the nodes are counted later")
+
+// countNodes counts the nodes of the tree, unless a checkpoint is wanted: then it begins anew after that. A tree that cannot be read keeps the
+// number that there could be; it is not for us to report.
+func (s *Store) countNodes(f *engine.Fiber) {
+	s.check.share.begin(f.Turn())
+	n, err := s.tree.CountNodes(f, s.super.Tree, func(f *engine.Fiber) error {
+		s.rest(f, nodeSteps)
+		if s.check.want || s.check.stop || s.failed != nil {
+			return errCountLater
+		}
+		return nil
+	})
+	if err == nil {
+		s.nodesAt = int64(n) - s.tree.Grown()
+	}
+	s.counted = err != errCountLater
 }
 
 // packedNodes is how many nodes a tree of n nodes can become, at most, when any of it is rewritten and nothing added. At the end of each inner

@@ -205,7 +205,7 @@ func (c *crowd) bounded(what string) (took, bound uint64) {
 	spots := uint64(min(l.spots, l.items.n) + 2*l.tombs.len())
 	grows := s.growthBlocks(l, l.treeBytes())
 	bySpots := spotNodes(spots, height)*pool + grows
-	byNodes := s.packedNodes(s.treeBlocks/pool)*pool + grows
+	byNodes := s.packedNodes(s.treeNodes())*pool + grows
 	bound = s.foldBlocks(l)
 	items, tombs := l.items.n, l.tombs.len()
 	c.do(s.Checkpoint)
@@ -258,17 +258,17 @@ func TestFoldOfManyFullAndManyEmptyLeaves(t *testing.T) {
 	}
 	put(0, 40000, 10)
 	c.bounded("ascending")
-	was := c.s.treeBlocks
+	was := c.s.treeNodes()
 	put(5, 20000, 20*full)
 	took, _ := c.bounded("one key more in every other leaf")
-	if took < was*7/16 || c.s.treeBlocks < was*6/5 {
-		t.Fatalf("%d blocks were written, the tree had %d and has %d: the leaves were not full", took, was, c.s.treeBlocks)
+	if took < was*7/16 || c.s.treeNodes() < was*6/5 {
+		t.Fatalf("%d blocks were written, the tree had %d and has %d: the leaves were not full", took, was, c.s.treeNodes())
 	}
-	was = c.s.treeBlocks
+	was = c.s.treeNodes()
 	put(7, 40000, 10*per)
 	c.bounded("one key more in each")
-	if c.s.treeBlocks > was*9/8 {
-		t.Fatalf("the tree had %d blocks, and has %d with a key more in each leaf: they were not packed", was, c.s.treeBlocks)
+	if c.s.treeNodes() > was*9/8 {
+		t.Fatalf("the tree had %d blocks, and has %d with a key more in each leaf: they were not packed", was, c.s.treeNodes())
 	}
 	for i := range 4000 {
 		if i%per >= 2 {

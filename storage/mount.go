@@ -217,7 +217,7 @@ func (s *Store) readMap(f *engine.Fiber, rep *MountReport) error {
 	for _, e := range s.space {
 		total += uint64(e.Len)
 	}
-	s.treeBlocks = total - s.alloc.FreeBlocks() // at most; what the folds take and give is counted from here
+	s.nodesAt = int64((total - s.alloc.FreeBlocks()) / uint64(s.pool))
 	return nil
 }
 

@@ -252,14 +252,10 @@ func (e *regrowEnv) Alloc(want, least BlockCount) (Extent, error) {
 	if !ok {
 		return x, ErrFull
 	}
-	e.s.treeBlocks += uint64(x.Len)
 	return x, nil
 }
 
-func (e *regrowEnv) Return(x Extent) {
-	e.s.alloc.Free(x)
-	e.s.treeBlocks -= uint64(x.Len)
-}
+func (e *regrowEnv) Return(x Extent) { e.s.alloc.Free(x) }
 
 func (e *regrowEnv) Free(x Extent)                             { panic("storage: a tree from nothing replaces " + x.String()) }
 func (e *regrowEnv) NeedsVisit(_, _ []byte) bool               { return false }

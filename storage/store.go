@@ -53,45 +53,46 @@ type Store struct {
 	lone   []loneSuper   // of the mount
 
 	// Owned by the loop.
-	super      format.Superblock // the newest that is durable
-	alloc      *alloc.Allocator
-	taken      extentList // by groups since the last freeze, and sealed
-	colls      *collSet
-	active     *layer
-	frozen     *layer   // being folded, or nil
-	nodes      nodePool // of layers to come
-	limbo      limbo
-	reap       reaper
-	discards   discarder
-	ring       journal.Ring
-	pipe       *journal.Pipeline
-	open       *group
-	sealed     []*group // in flight, oldest first
-	spare      []*group
-	spareRec   arena.Buf // room to cut a record
-	spareMem   []byte
-	work       arena.Buf // of the checkpoint: what it writes does not depend on memory that others may have
-	workMem    []byte
-	lastCrc    uint32   // of the last record sealed
-	hint       BlockNo  // where the next run of blocks should begin
-	placed     pieceEnd // where the last piece ended
-	tx         Tx
-	loadFree   *loadSet
-	readFree   *readOp
-	treeBlocks uint64 // of nodes and long values; an upper bound
-	check      checkpoint
-	hungry     int // updates that wait for space, or have: nobody who comes later is served before them
-	failed     *FailedError
-	closing    bool
-	replaying  bool
-	bases      *replayBases
-	clones     bool     // both slots have superblocks of a version that knows clones
-	raise      bool     // the next superblock is of the newest version
-	progress   progress // of the mount
-	kicked     bool     // the end of this turn will look whether to seal
-	timer      bool     // one is armed for the open group
-	inFlight   int      // writes and flushes of groups
-	writeFree  *groupWrite
+	super     format.Superblock // the newest that is durable
+	alloc     *alloc.Allocator
+	taken     extentList // by groups since the last freeze, and sealed
+	colls     *collSet
+	active    *layer
+	frozen    *layer   // being folded, or nil
+	nodes     nodePool // of layers to come
+	limbo     limbo
+	reap      reaper
+	discards  discarder
+	ring      journal.Ring
+	pipe      *journal.Pipeline
+	open      *group
+	sealed    []*group // in flight, oldest first
+	spare     []*group
+	spareRec  arena.Buf // room to cut a record
+	spareMem  []byte
+	work      arena.Buf // of the checkpoint: what it writes does not depend on memory that others may have
+	workMem   []byte
+	lastCrc   uint32   // of the last record sealed
+	hint      BlockNo  // where the next run of blocks should begin
+	placed    pieceEnd // where the last piece ended
+	tx        Tx
+	loadFree  *loadSet
+	readFree  *readOp
+	nodesAt   int64 // nodes of the tree when it was opened; until they are counted as many as there could be
+	counted   bool  // they are, or cannot be
+	check     checkpoint
+	hungry    int // updates that wait for space, or have: nobody who comes later is served before them
+	failed    *FailedError
+	closing   bool
+	replaying bool
+	bases     *replayBases
+	clones    bool     // both slots have superblocks of a version that knows clones
+	raise     bool     // the next superblock is of the newest version
+	progress  progress // of the mount
+	kicked    bool     // the end of this turn will look whether to seal
+	timer     bool     // one is armed for the open group
+	inFlight  int      // writes and flushes of groups
+	writeFree *groupWrite
 
 	waitSlot  engine.WaitList // for a group to leave, or for a checkpoint to end
 	waitDrain engine.WaitList // for inFlight to become 0

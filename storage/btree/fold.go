@@ -294,6 +294,7 @@ func (t *Tree) lendValue(f *engine.Fiber, cell format.ValueCell, walk bool, use 
 }
 
 func (w *folder) free(ptr format.ChildPtr) {
+	w.t.folded.freed++
 	w.t.cache.cool(ptr.Block)
 	w.env.Free(w.t.nodeExtent(ptr))
 }

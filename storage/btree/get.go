@@ -25,7 +25,7 @@ type Tree struct {
 	loads   uint64
 
 	prefetched uint64
-	folded     struct{ read, written, values uint64 }
+	folded     struct{ read, written, freed, values uint64 }
 }
 
 // load is a read in flight; whoever wants the same block waits for it.
