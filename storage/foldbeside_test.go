@@ -80,8 +80,9 @@ func TestNextFoldCountsOnWhatThisOneGivesBack(t *testing.T) {
 		if !ok {
 			t.Fatal("no snapshot though no checkpoint runs")
 		}
-		defer snap.Release(f.Turn())
-		return c.s.Checkpoint(f)
+		err := c.s.Checkpoint(f)
+		snap.Release(f.Turn())
+		return err
 	})
 	c.unmount()
 	c.fsck()
