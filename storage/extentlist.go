@@ -16,7 +16,16 @@ type extentList struct {
 const extentPieceLen = 512
 
 // extentPool keeps pieces of lists that are used up for those that come.
-type extentPool struct{ free [][]Extent }
+type extentPool struct {
+	free  [][]Extent
+	space []Extent // of the slice: no extent of a list reaches over the end of one of them, wherever the next begins
+}
+
+// begins tells whether b is the first block of an extent of the space.
+func (p *extentPool) begins(b BlockNo) bool {
+	_, found := slices.BinarySearchFunc(p.space, b, func(e Extent, b BlockNo) int { return cmp.Compare(e.Start, b) })
+	return found
+}
 
 // extentPoolMax pieces are kept, 16 MiB: a checkpoint of a million overwritten blocks.
 const extentPoolMax = 2048
@@ -42,13 +51,13 @@ const extentBytes = 16 // of an Extent in memory
 
 func (l *extentList) empty() bool { return len(l.pieces) == 0 }
 
-// add appends e, or makes the last extent longer.
+// add appends e, which lies in one extent of the space, or makes the last extent longer.
 func (l *extentList) add(e Extent, pool *extentPool) {
 	l.blocks += uint64(e.Len)
 	i := len(l.pieces) - 1
 	if i >= 0 {
 		last := l.pieces[i]
-		if x := &last[len(last)-1]; x.End() == e.Start {
+		if x := &last[len(last)-1]; x.End() == e.Start && !pool.begins(e.Start) {
 			x.Len += e.Len
 			return
 		}

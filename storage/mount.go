@@ -126,6 +126,7 @@ func open(f *engine.Fiber, h *device.Handle, slice int, opt Options, rep *MountR
 	s.labels = format.LabelPlaces(label.Blocks)
 	s.supers = format.SuperPlaces(label.Slice(slice)[0])
 	s.space = format.DataExtents(label.Slice(slice), super.DataStart)
+	s.limbo.pool.space = s.space
 	s.pool = int(super.NodeBytes) / format.BlockBytes
 	s.tx.s = s
 	s.tree = btree.New(btree.Config{
