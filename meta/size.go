@@ -179,7 +179,7 @@ func (o *operation) fallocate() error {
 		return storage.ErrFull
 	}
 	if punch {
-		o.tx.MakesRoom()
+		o.rewrites()
 	}
 	if punch || zero {
 		if err := o.punch(i, max(q.Off, o.pos), min(end, i.Size)); err != nil || o.again {

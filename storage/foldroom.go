@@ -125,7 +125,8 @@ func (s *Store) growthBlocks(l *layer, bytes int) uint64 {
 const smallPut = 4096
 
 // deleteReserve is space that only transactions which remove something may use: the fold needs some before it can free more. The last of it,
-// removalBlocks, is for those that make room: what puts as much as it removes must not use up the way out.
+// removalBlocks, is for those that make room: what puts as much as it removes must not use up the way out, nor what makes holes. A hole of fewer blocks
+// than a node has gives nothing that a fold can use, and the extents on both sides of it need records.
 func (s *Store) deleteReserve() uint64 {
 	return s.super.Blocks/128 + 8*uint64(s.pool) + s.removalBlocks()
 }
@@ -145,5 +146,6 @@ func (s *Store) stepBlocks(spots, height uint64) uint64 {
 }
 
 // MakesRoom says that the transaction is there to make room on a store that may be full: what it puts besides, up to 4 KiB of keys and values,
-// may use the last of the space that is kept for removals. Others that remove something and put something must leave that.
+// may use the last of the space that is kept for removals. Others that remove something and put something must leave that, and so must all that make
+// holes.
 func (tx *Tx) MakesRoom() { tx.shrank, tx.room = true, true }
