@@ -2,8 +2,24 @@ package storage
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"testing"
+
+	"basalt/engine"
 )
+
+// roomy is a store of 64 MiB whose journal and delta hold thousands of changes.
+func roomy(t *testing.T, seed uint64) *crowd {
+	t.Helper()
+	c := &crowd{bench: newBench(t, seed, nil, 64<<20), rng: rand.New(rand.NewPCG(seed, 1))}
+	c.do(func(f *engine.Fiber) error {
+		return Format(f, c.h, FormatOptions{UUID: [16]byte{1}, JournalBytes: 4 << 20, NodeBytes: 16 << 10})
+	})
+	c.opt.DeltaBytesMax, c.opt.LimboShare, c.opt.FoldBytesPerSec = 8<<20, 1, 1<<20
+	c.mount()
+	c.update(func(tx *Tx) error { return tx.CreateCollection(1) })
+	return c
+}
 
 // bricks makes objects of one extent until the store takes no more.
 func (c *crowd) bricks(blocks int, tail string) (names [][]byte) {
@@ -43,6 +59,37 @@ func TestHolesOfSingleBlocksLeaveTheWayOut(t *testing.T) {
 			t.Fatalf("object %d of %d cannot be removed: %+v, in pieces %d", i, len(names), c.s.Space(), c.have())
 		}
 	}
+	c.unmount()
+	c.fsck()
+}
+
+// A long value takes a whole piece where free space lies in pieces of one node each, and a node is written before the next value: what is left of
+// the piece is too short for it.
+func TestValuesBetweenNodesTakeWholePieces(t *testing.T) {
+	c := roomy(t, 2406)
+	const n, leaf = 11200, 16
+	put := func(i, size int) {
+		t.Helper()
+		c.update(func(tx *Tx) error { return tx.Put(1, fmt.Appendf(nil, "%08d", i), make([]byte, size)) })
+	}
+	for i := range n {
+		put(i, 1000)
+	}
+	c.do(c.s.Checkpoint)
+	tree := c.s.treeBlocks
+	names := c.bricks(64, "")
+	pieces := (tree*9/8 + 900) / 4
+	for i := range pieces {
+		c.update(func(tx *Tx) error { return tx.Punch(1, names[i/8], i%8*8*blockSize, 4*blockSize) })
+	}
+	c.do(c.s.Checkpoint)
+	if c.s.alloc.Runs() < int(pieces) {
+		t.Fatalf("%d blocks are free in %d runs", c.s.alloc.FreeBlocks(), c.s.alloc.Runs())
+	}
+	for i := leaf / 2; i < n; i += leaf {
+		put(i, 1030)
+	}
+	c.do(c.s.Checkpoint)
 	c.unmount()
 	c.fsck()
 }

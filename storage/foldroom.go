@@ -121,6 +121,13 @@ func (s *Store) growthBlocks(l *layer, bytes int) uint64 {
 	return nodes*uint64(s.pool) + uint64(l.dirtyLive) + uint64(l.valueBlocks)
 }
 
+// inPieces is how many blocks a value of n blocks may cost the nodes: where free space lies in pieces of one node each, what is left of the last one is
+// too short.
+func (s *Store) inPieces(n BlockCount) BlockCount {
+	pool := BlockCount(s.pool)
+	return (n + pool - 1) / pool * pool
+}
+
 // smallPut is how many bytes a transaction that removes something may put besides and still use the space that is kept for deletes.
 const smallPut = 4096
 

@@ -146,7 +146,7 @@ type layer struct {
 	tombs       tombSet
 	order       uint64 // of the last change
 	dirtyLive   int    // dirty blocks that fold must write
-	valueBlocks int    // what the values need that are too long for a leaf; overwritten ones are counted too
+	valueBlocks int    // what the values need that are too long for a leaf, in whole pieces; overwritten ones are counted too
 	puts        int    // bytes of the keys and values that stand now, deletions left out
 	spots       int    // places of the tree that the items change, at most: see foldroom.go
 	muts        uint64 // changes so far, undone ones included: a cursor over the active layer looks at it

@@ -252,7 +252,7 @@ func (tx *Tx) put(key, val []byte, what uint8, index uint32) error {
 		return tx.breaks(err)
 	}
 	if what == itemPut && len(val) > format.ValueInlineMax {
-		l.valueBlocks += int(format.BlocksFor(int64(len(val))))
+		l.valueBlocks += int(tx.s.inPieces(format.BlocksFor(int64(len(val)))))
 	}
 	tx.undo = append(tx.undo, undoStep{what: undoPut, now: now, old: old, had: replaced})
 	return nil
