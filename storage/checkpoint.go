@@ -48,7 +48,9 @@ type checkpoint struct {
 	taken      extentList // by the groups between the boundary before and S
 	tookBlocks uint64     // by the fold so far
 	bound      uint64     // of tookBlocks
-	grows      uint64     // of bound, what the fold does not give back
+	spots      uint64     // of the frozen delta
+	grows      uint64     // of bound, what the bytes fill that are put
+	longer     uint64     // how much longer the tree can be after the fold
 	tree       uint64     // Store.treeBlocks before the fold
 
 	sort    extentSort
@@ -194,7 +196,9 @@ func (s *Store) freeze(t *engine.Turn) {
 	}
 	s.limbo.freeze()
 	c.tookBlocks, c.folded = 0, 0
-	c.bound, c.grows, c.tree = s.foldBlocks(s.frozen), s.growthBlocks(s.frozen, s.frozen.treeBytes()), s.treeBlocks
+	c.bound, c.spots, c.tree = s.foldBlocks(s.frozen), s.frozen.places(), s.treeBlocks
+	c.grows = s.growthBlocks(s.frozen, s.frozen.treeBytes())
+	c.longer = s.longerBlocks(s.frozen, c.grows)
 	c.frozen.WakeAll(t)
 }
 

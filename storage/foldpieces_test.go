@@ -63,6 +63,59 @@ func TestHolesOfSingleBlocksLeaveTheWayOut(t *testing.T) {
 	c.fsck()
 }
 
+// packed is a store of so many leaves, all of them full, and with a little more free space than its tree is long.
+func packed(t *testing.T, seed uint64, leaves int) *crowd {
+	t.Helper()
+	c := roomy(t, seed)
+	for i := range leaves * perLeaf {
+		c.update(func(tx *Tx) error { return tx.Put(1, leafKey(i, 0), make([]byte, 1000)) })
+	}
+	c.do(c.s.Checkpoint)
+	for i, target := uint64(0), c.s.treeBlocks*9/8+c.s.deleteReserve()+400; c.have() > target; i++ {
+		n := min(16, c.have()-target)
+		c.update(func(tx *Tx) error { return tx.Write(1, []byte("rest"), i*16*blockSize, make([]byte, n*blockSize)) })
+	}
+	c.do(c.s.Checkpoint)
+	return c
+}
+
+const perLeaf = 16 // values of 1000 bytes
+
+func leafKey(i, behind int) []byte { return fmt.Appendf(nil, "%08d", 10*i+behind) }
+
+// The tree gets longer by half when every other leaf is divided, however little is put: the fold that comes next must find room in what is left then,
+// and one that begins meanwhile is let in for it. So is a mount after a crash.
+func TestNextFoldReckonsWithTheLongerTree(t *testing.T) {
+	c := packed(t, 2407, 1000)
+	one := func(f *engine.Fiber, i, behind, size int) {
+		_, err := c.s.Update(f, func(tx *Tx) error { return tx.Put(1, leafKey(i, behind), make([]byte, size)) })
+		c.must(err)
+	}
+	c.do(func(f *engine.Fiber) error {
+		for i := perLeaf / 2; i < 1000*perLeaf; i += 2 * perLeaf {
+			one(f, i, 5, 300)
+		}
+		was, longest := c.s.treeBlocks, uint64(0)
+		c.s.wantCheckpoint(f.Turn())
+		for c.s.frozen == nil {
+			f.Sleep(1e6)
+		}
+		for i := 0; i < 1000*perLeaf; i += perLeaf / 2 {
+			one(f, i, 7, 8)
+			longest = max(longest, c.s.treeBlocks)
+		}
+		for c.s.frozen != nil {
+			f.Sleep(1e6)
+		}
+		if longest = max(longest, c.s.treeBlocks); longest < was*5/4 {
+			t.Fatalf("the tree had %d blocks and then %d: the leaves were not full", was, longest)
+		}
+		return c.s.Checkpoint(f)
+	})
+	c.unmount()
+	c.fsck()
+}
+
 // A long value takes a whole piece where free space lies in pieces of one node each, and a node is written before the next value: what is left of
 // the piece is too short for it.
 func TestValuesBetweenNodesTakeWholePieces(t *testing.T) {

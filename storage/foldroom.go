@@ -59,19 +59,21 @@ func (tx *Tx) insideRun(key []byte) bool {
 }
 
 // foldNeed is what the folds of everything that is applied may still take of what is free now. What the fold of the frozen delta replaces comes
-// free before the next one begins, unless a snapshot holds it: then both must find room beside each other.
+// free before the next one begins, but for what the tree gets longer, unless a snapshot holds it: then both must find room beside each other. And after
+// a crash one fold does the work of both, from what was free when the first one began.
 func (s *Store) foldNeed() uint64 {
 	active := s.foldBlocks(s.active)
 	if s.frozen == nil {
 		return active
 	}
 	c := &s.check
-	left := c.bound - min(c.tookBlocks, c.bound)
 	if _, held := s.limbo.longest(); held {
-		return left + active
+		return c.bound - min(c.tookBlocks, c.bound) + active
 	}
-	after := active + c.grows // it takes that for good
-	return max(left, after-min(c.tookBlocks, after))
+	grows := c.grows + s.growthBlocks(s.active, s.active.treeBytes())
+	both := s.foldBound(c.spots+s.active.places(), grows, uint64(s.super.Tree.Height), c.tree)
+	need := max(c.bound, both, active+c.longer)
+	return need - min(c.tookBlocks, need)
 }
 
 // foldsBeside tells whether both folds have room beside each other: a snapshot may be taken.
@@ -92,11 +94,22 @@ func (s *Store) foldBlocks(l *layer) uint64 {
 	height, tree := uint64(s.super.Tree.Height), s.treeBlocks
 	if s.frozen != nil && l != s.frozen { // by then
 		height++
-		tree = s.check.tree + s.check.grows
+		tree = s.check.tree + s.check.longer
 	}
-	spots := uint64(min(l.spots, l.items.n) + 2*l.tombs.len())
-	nodes := min(spotNodes(spots, height), s.packedNodes(tree/uint64(s.pool)))
-	return nodes*uint64(s.pool) + s.growthBlocks(l, l.treeBytes())
+	return s.foldBound(l.places(), s.growthBlocks(l, l.treeBytes()), height, tree)
+}
+
+// foldBound is foldBlocks for so many spots in a tree of so many blocks. grows is what bytes fill.
+func (s *Store) foldBound(spots, grows, height, tree uint64) uint64 {
+	return min(spotNodes(spots, height), s.packedNodes(tree/uint64(s.pool)))*uint64(s.pool) + grows
+}
+
+// longerBlocks is how much longer the tree can be after the fold of the frozen delta. Each spot makes at most one node more on each level but the
+// root's; and a full node becomes two only where its neighbours stay, which is every other one at most.
+func (s *Store) longerBlocks(l *layer, grows uint64) uint64 {
+	nodes := s.treeBlocks / uint64(s.pool)
+	bySpots := l.places() * (max(uint64(s.super.Tree.Height), 2) - 1)
+	return min(bySpots, s.packedNodes(nodes)-nodes/2)*uint64(s.pool) + grows
 }
 
 // packedNodes is how many nodes a tree of n nodes can become, at most, when any of it is rewritten and nothing added. At the end of each inner

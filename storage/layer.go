@@ -182,6 +182,9 @@ func (l *layer) treeBytes() int { return l.puts + l.items.n*format.LeafEntryByte
 
 func (l *layer) empty() bool { return l.items.n == 0 && l.tombs.len() == 0 }
 
+// places is the spots of all items and tombstones.
+func (l *layer) places() uint64 { return uint64(min(l.spots, l.items.n) + 2*l.tombs.len()) }
+
 // get finds the layer's own word about key: an item, or a tombstone as an itemDel, or nothing.
 func (l *layer) get(key []byte) (item, bool) {
 	it, ok := l.items.get(key)
