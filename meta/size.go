@@ -178,7 +178,7 @@ func (o *operation) fallocate() error {
 	if !punch && !o.replay && o.lacks(i, q.Size) {
 		return storage.ErrFull
 	}
-	if punch {
+	if punch && o.frugal {
 		o.rewrites()
 	}
 	if punch || zero {
