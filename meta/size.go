@@ -178,8 +178,8 @@ func (o *operation) fallocate() error {
 	if !punch && !o.replay && o.lacks(i, q.Size) {
 		return storage.ErrFull
 	}
-	if punch {
-		o.tx.MakesRoom()
+	if punch && o.frugal {
+		o.rewrites()
 	}
 	if punch || zero {
 		if err := o.punch(i, max(q.Off, o.pos), min(end, i.Size)); err != nil || o.again {

@@ -88,7 +88,7 @@ func (s *Store) affordable(tx *Tx, p *patience) error {
 	switch {
 	case tx.grew || !tx.shrank || tx.putBytes > smallPut:
 		need += s.deleteReserve()
-	case tx.putBytes > 0 && !tx.room:
+	case tx.holed || tx.putBytes > 0 && !tx.room:
 		need += s.removalBlocks()
 	}
 	if s.alloc.Pieces()*uint64(s.pool) < need || tx.grew && s.hungry > 0 && p.space == 0 {

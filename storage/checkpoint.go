@@ -48,8 +48,11 @@ type checkpoint struct {
 	taken      extentList // by the groups between the boundary before and S
 	tookBlocks uint64     // by the fold so far
 	bound      uint64     // of tookBlocks
-	grows      uint64     // of bound, what the fold does not give back
+	spots      uint64     // of the frozen delta
+	grows      uint64     // of bound, what the bytes fill that are put
+	passed     int        // of those bytes, what the fold has gone through
 	tree       uint64     // nodes before the fold
+	freed      uint64     // nodes that folds had done away with then
 
 	sort    extentSort
 	share   turnShare
@@ -198,7 +201,8 @@ func (s *Store) freeze(t *engine.Turn) {
 	}
 	s.limbo.freeze()
 	c.tookBlocks, c.folded = 0, 0
-	c.bound, c.grows, c.tree = s.foldBlocks(s.frozen), s.growthBlocks(s.frozen, s.frozen.treeBytes()), s.treeNodes()
+	c.bound, c.spots, c.tree = s.foldBlocks(s.frozen), s.frozen.places(), s.treeNodes()
+	c.grows, c.passed, c.freed = s.growthBlocks(s.frozen, s.frozen.treeBytes()), 0, s.tree.Freed()
 	c.frozen.WakeAll(t)
 }
 

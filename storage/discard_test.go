@@ -417,7 +417,7 @@ func TestDiscardLeavesWhatTheNextFoldNeeds(t *testing.T) {
 		d.remove(i)
 	}
 	d.do(d.s.Checkpoint)
-	for i := 0; d.s.foldNeed() < 250; i++ {
+	for i := 0; d.s.frozen != nil || d.s.foldNeed() < 250; i++ {
 		d.update(func(tx *Tx) error { return tx.Put(1, []byte(fmt.Sprintf("k%05d", i)), make([]byte, 900)) })
 	}
 	d.look()

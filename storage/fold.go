@@ -49,6 +49,7 @@ func (src *foldSource) settle() {
 		}
 		src.s.check.folded++
 		src.s.check.seen++
+		src.s.check.passed += it.putBytes() + format.LeafEntryBytes
 		src.s.rest(src.f, 1)
 		key := l.keyOf(it)
 		src.next = btree.Change{Key: key, Settled: it.is.settled()}

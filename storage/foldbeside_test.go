@@ -9,8 +9,8 @@ import (
 	"basalt/engine"
 )
 
-// beside is a store of keys with a little more free space than its tree is long, and every leaf of it changed; the checkpoint of that has begun,
-// and every leaf is changed once more. during runs then.
+// beside is a store of keys with less free space than two folds of it could take beside each other; the checkpoint of some changes has begun,
+// and as many are made once more. during runs then.
 func beside(t *testing.T, seed uint64, during func(c *crowd, f *engine.Fiber)) *crowd {
 	t.Helper()
 	c := &crowd{bench: newBench(t, seed, nil, 32<<20), rng: rand.New(rand.NewPCG(seed, 1))}
@@ -20,7 +20,7 @@ func beside(t *testing.T, seed uint64, during func(c *crowd, f *engine.Fiber)) *
 	c.opt.DeltaBytesMax, c.opt.LimboShare, c.opt.FoldBytesPerSec = 8<<20, 1, 1<<20
 	c.mount()
 	c.update(func(tx *Tx) error { return tx.CreateCollection(1) })
-	const n = 20000
+	const n, step = 72000, 300
 	put := func(f *engine.Fiber, from, step int) {
 		for i := from; i < n; i += 40 * step {
 			_, err := c.s.Update(f, func(tx *Tx) error {
@@ -35,20 +35,21 @@ func beside(t *testing.T, seed uint64, during func(c *crowd, f *engine.Fiber)) *
 	}
 	c.do(func(f *engine.Fiber) error { put(f, 0, 1); return c.s.Checkpoint(f) })
 	have := func() uint64 { return c.s.alloc.Pieces() * uint64(c.s.pool) }
-	for i := 0; have() > c.s.treeNodes()*9/4+c.s.deleteReserve(); i++ {
+	enough := c.s.foldBound(2*n/step, 0, uint64(c.s.super.Tree.Height), c.s.treeNodes()) + c.s.deleteReserve() + 200
+	for i := 0; have() > enough; i++ {
 		c.update(func(tx *Tx) error {
 			return tx.Write(1, []byte("rest"), uint64(i)*16*blockSize, make([]byte, 16*blockSize))
 		})
 	}
 	c.do(c.s.Checkpoint)
 	c.do(func(f *engine.Fiber) error {
-		put(f, 3, 20)
+		put(f, 3, step)
 		ended := c.s.check.ended
 		c.s.wantCheckpoint(f.Turn())
 		for c.s.frozen == nil {
 			f.Sleep(1e6)
 		}
-		put(f, 5, 20)
+		put(f, 5, step)
 		if c.s.frozen == nil || c.s.check.ended != ended {
 			t.Fatalf("the second changes have waited for the checkpoint of the first: %d and %d ended, %d of %d blocks, tree %d, the folds %d and %d, reserve %d",
 				ended, c.s.check.ended, c.s.foldNeed(), have(), c.s.treeNodes(), c.s.check.bound, c.s.foldBlocks(c.s.active), c.s.deleteReserve())

@@ -64,19 +64,21 @@ func (tx *Tx) insideRun(key []byte) bool {
 }
 
 // foldNeed is what the folds of everything that is applied may still take of what is free now. What the fold of the frozen delta replaces comes
-// free before the next one begins, unless a snapshot holds it: then both must find room beside each other.
+// free before the next one begins, but for what the tree gets longer, unless a snapshot holds it: then both must find room beside each other. And after
+// a crash one fold does the work of both, from what was free when the first one began.
 func (s *Store) foldNeed() uint64 {
 	active := s.foldBlocks(s.active)
 	if s.frozen == nil {
 		return active
 	}
 	c := &s.check
-	left := c.bound - min(c.tookBlocks, c.bound)
 	if _, held := s.limbo.longest(); held {
-		return left + active
+		return c.bound - min(c.tookBlocks, c.bound) + active
 	}
-	after := active + c.grows // it takes that for good
-	return max(left, after-min(c.tookBlocks, after))
+	grows := c.grows + s.growthBlocks(s.active, s.active.treeBytes())
+	both := s.foldBound(c.spots+s.active.places(), grows, uint64(s.super.Tree.Height), c.tree)
+	need := max(c.bound, both, active+s.longerBlocks())
+	return need - min(c.tookBlocks, need)
 }
 
 // foldsBeside tells whether both folds have room beside each other: a snapshot may be taken.
@@ -97,11 +99,27 @@ func (s *Store) foldBlocks(l *layer) uint64 {
 	height, tree := uint64(s.super.Tree.Height), s.treeNodes()
 	if s.frozen != nil && l != s.frozen { // by then
 		height++
-		tree = s.check.tree + s.check.grows/uint64(s.pool)
+		tree = s.check.tree + s.longerBlocks()/uint64(s.pool)
 	}
-	spots := uint64(min(l.spots, l.items.n) + 2*l.tombs.len())
-	nodes := min(spotNodes(spots, height), s.packedNodes(tree))
-	return nodes*uint64(s.pool) + s.growthBlocks(l, l.treeBytes())
+	return s.foldBound(l.places(), s.growthBlocks(l, l.treeBytes()), height, tree)
+}
+
+// foldBound is foldBlocks for so many spots in a tree of so many nodes. grows is what bytes fill.
+func (s *Store) foldBound(spots, grows, height, tree uint64) uint64 {
+	return min(spotNodes(spots, height), s.packedNodes(tree))*uint64(s.pool) + grows
+}
+
+// longerBlocks is what the fold of the frozen delta takes for good, at most: what it has made the tree longer by, and what it still can. Each spot
+// makes at most one node more on each level but the root's; a full node becomes two only where its neighbours stay, which is every other one of those
+// that are left at most; and there are the bytes that it has not put yet. What the builder holds of nodes that it has done away with is less than two
+// of each level.
+func (s *Store) longerBlocks() uint64 {
+	c, height := &s.check, uint64(s.super.Tree.Height)
+	left := c.tree - min(c.tree, s.tree.Freed()-c.freed)
+	bySpots := c.spots * (max(height, 2) - 1)
+	more := min(bySpots, s.packedNodes(left)-left/2) + 2*height
+	so := s.treeNodes() - min(c.tree, s.treeNodes())
+	return (so+more)*uint64(s.pool) + s.growthBlocks(s.frozen, s.frozen.treeBytes()-c.passed)
 }
 
 // treeNodes is how many nodes the tree has; while a fold runs, those of the old one that it has not replaced yet among them.
@@ -149,11 +167,19 @@ func (s *Store) growthBlocks(l *layer, bytes int) uint64 {
 	return nodes*uint64(s.pool) + uint64(l.dirtyLive) + uint64(l.valueBlocks)
 }
 
+// inPieces is how many blocks a value of n blocks may cost the nodes: where free space lies in pieces of one node each, what is left of the last one is
+// too short.
+func (s *Store) inPieces(n BlockCount) BlockCount {
+	pool := BlockCount(s.pool)
+	return (n + pool - 1) / pool * pool
+}
+
 // smallPut is how many bytes a transaction that removes something may put besides and still use the space that is kept for deletes.
 const smallPut = 4096
 
 // deleteReserve is space that only transactions which remove something may use: the fold needs some before it can free more. The last of it,
-// removalBlocks, is for those that make room: what puts as much as it removes must not use up the way out.
+// removalBlocks, is for those that make room: what puts as much as it removes must not use up the way out, nor what makes holes. A hole of fewer blocks
+// than a node has gives nothing that a fold can use, and the extents on both sides of it need records.
 func (s *Store) deleteReserve() uint64 {
 	return s.super.Blocks/128 + 8*uint64(s.pool) + s.removalBlocks()
 }
@@ -173,5 +199,6 @@ func (s *Store) stepBlocks(spots, height uint64) uint64 {
 }
 
 // MakesRoom says that the transaction is there to make room on a store that may be full: what it puts besides, up to 4 KiB of keys and values,
-// may use the last of the space that is kept for removals. Others that remove something and put something must leave that.
+// may use the last of the space that is kept for removals. Others that remove something and put something must leave that, and so must all that make
+// holes.
 func (tx *Tx) MakesRoom() { tx.shrank, tx.room = true, true }

@@ -146,7 +146,7 @@ type layer struct {
 	tombs       tombSet
 	order       uint64 // of the last change
 	dirtyLive   int    // dirty blocks that fold must write
-	valueBlocks int    // what the values need that are too long for a leaf; overwritten ones are counted too
+	valueBlocks int    // what the values need that are too long for a leaf, in whole pieces; overwritten ones are counted too
 	puts        int    // bytes of the keys and values that stand now, deletions left out
 	spots       int    // places of the tree that the items change, at most: see foldroom.go
 	muts        uint64 // changes so far, undone ones included: a cursor over the active layer looks at it
@@ -181,6 +181,9 @@ func (l *layer) bytes() int {
 func (l *layer) treeBytes() int { return l.puts + l.items.n*format.LeafEntryBytes }
 
 func (l *layer) empty() bool { return l.items.n == 0 && l.tombs.len() == 0 }
+
+// places is the spots of all items and tombstones.
+func (l *layer) places() uint64 { return uint64(min(l.spots, l.items.n) + 2*l.tombs.len()) }
 
 // get finds the layer's own word about key: an item, or a tombstone as an itemDel, or nothing.
 func (l *layer) get(key []byte) (item, bool) {

@@ -228,7 +228,7 @@ func (tx *Tx) Punch(c Coll, obj []byte, off, n uint64) error {
 	if err := tx.log(&format.Op{Kind: format.OpPunch, Coll: uint16(c), Name: obj, Off: off, Len: n}); err != nil {
 		return err
 	}
-	tx.shrank = true
+	tx.shrank, tx.holed = true, true
 	end := off + n
 	if in := int(off % format.BlockBytes); in != 0 {
 		k := min(format.BlockBytes-in, int(min(n, format.BlockBytes)))

@@ -59,6 +59,7 @@ type Tx struct {
 	grew      bool        // it took blocks, or more than a few bytes
 	shrank    bool
 	room      bool // see MakesRoom
+	holed     bool // it made a hole: an extent may have become two, and what lies between them be too short for a node
 	putBytes  int
 	run       runPuts
 
@@ -126,7 +127,7 @@ func (tx *Tx) mark() {
 	tx.undo, tx.tombLog, tx.saved = tx.undo[:0], tx.tombLog[:0], tx.saved[:0]
 	tx.drops, tx.freed, tx.deadDirty = tx.drops[:0], tx.freed[:0], tx.deadDirty[:0]
 	tx.lateDirty, tx.cut, tx.lost, tx.idle = tx.lateDirty[:0], tx.cut[:0], tx.lost[:0], tx.idle[:0]
-	tx.ops, tx.putBytes, tx.grew, tx.shrank, tx.room, tx.run = 0, 0, false, false, false, runNone
+	tx.ops, tx.putBytes, tx.grew, tx.shrank, tx.room, tx.holed, tx.run = 0, 0, false, false, false, false, runNone
 	tx.touched, tx.shareGrowth = 0, 0
 	l, g := s.active, s.open
 	tx.markSlab, tx.markExt, tx.markDirt, tx.markOpen = l.slab.mark(), l.extra, len(l.dirty), l.valueBlocks
@@ -251,7 +252,7 @@ func (tx *Tx) put(key, val []byte, what uint8, index uint32) error {
 		return tx.breaks(err)
 	}
 	if what == itemPut && len(val) > format.ValueInlineMax {
-		l.valueBlocks += int(format.BlocksFor(int64(len(val))))
+		l.valueBlocks += int(tx.s.inPieces(format.BlocksFor(int64(len(val)))))
 	}
 	tx.undo = append(tx.undo, undoStep{what: undoPut, now: now, old: old, had: replaced})
 	return nil

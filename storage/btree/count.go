@@ -50,5 +50,8 @@ func (c *counter) node(ptr format.ChildPtr, level int) error {
 	return nil
 }
 
+// Freed is how many nodes folds have done away with since the tree was opened.
+func (t *Tree) Freed() uint64 { return t.folded.freed }
+
 // Grown is how many nodes more folds have written than they have done away with, since the tree was opened; negative if the tree has shrunk.
 func (t *Tree) Grown() int64 { return int64(t.folded.written) - int64(t.folded.freed) }
