@@ -40,7 +40,8 @@ func plainSearch(n Node, key []byte) (int, bool) {
 	return n.Count(), false
 }
 
-// Search, with an index and without, against a plain one: keys of all lengths, zeros at the end, first bytes that are all the same.
+// Search, with an index and without, against a plain one: keys of all lengths, zeros at the end, first bytes that are all the same; in a node that
+// has room left and in one that is full to the last byte.
 func TestSearchFindsWhatIsThere(t *testing.T) {
 	rng := rand.New(rand.NewPCG(7, 8))
 	number := func(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
@@ -66,7 +67,7 @@ func TestSearchFindsWhatIsThere(t *testing.T) {
 					keys = append(keys, kind(i))
 				}
 				n := packed(keys, 3, level)
-				plain := slices.Clone(n)
+				plain := slices.Clone(n[:n.Used()])
 				IndexNode(n)
 				var probes [][]byte
 				for _, k := range keys {
