@@ -78,6 +78,7 @@ type Store struct {
 	tx         Tx
 	loadFree   *loadSet
 	readFree   *readOp
+	sized      sized
 	treeBlocks uint64 // of nodes and long values; an upper bound
 	check      checkpoint
 	hungry     int // updates that wait for space, or have: nobody who comes later is served before them
