@@ -15,6 +15,12 @@ func (c *viewCursor) floor(v view, lo, key []byte) btree.Miss {
 		c.tree = v.tree.Cursor(v.root)
 	}
 	c.tree.Reset(v.root)
+	if v.bare() {
+		if m := c.tree.SeekLast(key); !m.None() || !c.tree.Valid() || bytes.Compare(c.tree.Key(), lo) < 0 {
+			return m
+		}
+		return c.showTree()
+	}
 	met := false
 	for i := range c.below {
 		b, l := &c.below[i], c.layer(i)
@@ -54,6 +60,13 @@ func (c *viewCursor) shows(i int, it *item) bool {
 	return c.valid
 }
 
+// showTree makes what the tree stands on the cursor's entry.
+func (c *viewCursor) showTree() btree.Miss {
+	val, m := c.tree.Value()
+	c.cur, c.valid = entry{key: c.tree.Key(), val: val}, m.None()
+	return m
+}
+
 // settleBack moves back to the last key that is visible: the topmost source that has a word about a key decides.
 func (c *viewCursor) settleBack(lo, sought []byte) btree.Miss {
 	for {
@@ -68,9 +81,7 @@ func (c *viewCursor) settleBack(lo, sought []byte) btree.Miss {
 			continue
 		}
 		if from == len(c.layers) {
-			val, m := c.tree.Value()
-			c.cur, c.valid = entry{key: key, val: val}, m.None()
-			return m
+			return c.showTree()
 		}
 		if c.shows(from, &c.below[from].it) {
 			return btree.Miss{}

@@ -12,19 +12,19 @@ import (
 	"basalt/storage/btree"
 )
 
-// The last visible entry at or before a key, over a tree, a frozen layer and an active one that were made at random, against a map. The tree's
-// cache is small: many lookups miss, and some of the misses are asked for again only after others have taken their place.
+// The last visible entry at or before a key, over a tree, a frozen layer and an active one that were made at random, against a map. Some layers have
+// nothing, and some only tombstones. The tree's cache is small: many lookups miss, and some of the misses are asked for again only after others have taken their place.
 func TestFloorAgainstMap(t *testing.T) {
 	missed := 0
-	for seed := uint64(0); seed < 12; seed++ {
+	for seed := uint64(0); seed < 20; seed++ {
 		b := newBench(t, 300+seed, nil, 8<<20)
 		b.format()
 		b.mount()
 		f := floorModel{t: t, seed: seed, rng: rand.New(rand.NewPCG(seed, 7)), b: b, keys: map[string]string{}}
 		f.fillTree()
-		f.v = view{active: f.layer(), tree: b.s.tree, root: b.s.super.Tree}
-		if seed%3 > 0 {
-			f.v.frozen, f.v.active = f.v.active, f.layer()
+		f.v = view{active: f.layer(floorLayers[seed%4]), tree: b.s.tree, root: b.s.super.Tree}
+		if seed >= 4 {
+			f.v.frozen, f.v.active = f.v.active, f.layer(floorLayers[seed/4-1])
 		}
 		for range 400 {
 			f.look()
@@ -73,11 +73,14 @@ func (f *floorModel) fillTree() {
 	f.b.settledFree()
 }
 
+// floorLayers are what layers are made of: how many changes, and of a dozen how many are tombstones.
+var floorLayers = [4]struct{ changes, tombs int }{{300, 1}, {0, 0}, {20, 12}, {300, 1}}
+
 // layer is one more layer over what there is.
-func (f *floorModel) layer() *layer {
+func (f *floorModel) layer(of struct{ changes, tombs int }) *layer {
 	m := layerModel{t: f.t, rng: f.rng, l: newLayer(f.b.r.Arena(), 32<<10, &nodePool{}), keys: f.keys, draw: f.key}
-	for range f.rng.IntN(300) {
-		switch f.rng.IntN(12) {
+	for range of.changes {
+		switch i := f.rng.IntN(12); max(i-of.tombs+1, 0) {
 		case 0:
 			m.deleteRange()
 		case 1, 2, 3, 4:
@@ -89,17 +92,19 @@ func (f *floorModel) layer() *layer {
 	return m.l
 }
 
-// look compares one lookup, and that what it stands on is the entry of that key.
+// look compares one lookup of a key and of what is before it, and that what the cursor stands on is the entry of that key.
 func (f *floorModel) look() {
 	f.t.Helper()
 	lo, key := f.drawn[f.rng.IntN(len(f.drawn))], f.drawn[f.rng.IntN(len(f.drawn))]
 	if bytes.Compare(lo, key) > 0 {
 		lo, key = key, lo
 	}
-	switch f.rng.IntN(4) {
+	switch f.rng.IntN(5) {
 	case 0:
 		lo = key[:f.rng.IntN(len(key)+1)]
 	case 1:
+		lo, key = append(key[:len(key):len(key)], 'w'), append(key[:len(key):len(key)], 'x') // nothing is between them
+	case 2:
 		key = append(key[:len(key):len(key)], 'x') // no source has it
 	}
 	f.b.do(func(fb *engine.Fiber) error {
@@ -110,6 +115,15 @@ func (f *floorModel) look() {
 			if err := f.b.s.tree.Load(fb, m, &pins); err != nil {
 				return err
 			}
+		}
+		val, found, m := f.v.get(key)
+		for ; !m.None(); val, found, m = f.v.get(key) {
+			if err := f.b.s.tree.Load(fb, m, &pins); err != nil {
+				return err
+			}
+		}
+		if put, ok := f.keys[string(key)]; found != ok || string(val) != put {
+			return fmt.Errorf("seed %d: get of %q found %v, %d bytes; want %v, %d", f.seed, key, found, len(val), ok, len(put))
 		}
 		want := ""
 		for k := range f.keys {

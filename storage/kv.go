@@ -12,14 +12,14 @@ func (tx *Tx) Get(c Coll, key []byte) ([]byte, error) {
 		return nil, ErrTooLarge
 	}
 	tx.key = format.AppendUserKey(tx.key[:0], uint16(c), key)
-	e, ok, miss := tx.v.get(tx.key)
+	val, ok, miss := tx.v.get(tx.key)
 	if !miss.None() {
 		return nil, tx.missing(miss)
 	}
 	if !ok {
 		return nil, ErrNotFound
 	}
-	return e.val, nil
+	return val, nil
 }
 
 // Put sets a user key. Both slices are copied.

@@ -19,14 +19,14 @@ func (tx *Tx) onodeOf(c Coll, obj []byte) (format.Onode, error) {
 		return format.Onode{}, ErrInvalid
 	}
 	tx.key = format.AppendOnodeKey(tx.key[:0], uint16(c), obj)
-	e, ok, miss := tx.v.get(tx.key)
+	val, ok, miss := tx.v.get(tx.key)
 	if !miss.None() {
 		return format.Onode{}, tx.missing(miss)
 	}
 	if !ok {
 		return format.Onode{}, ErrNotFound
 	}
-	return format.DecodeOnode(tx.s.place("onode"), e.val, len(e.val) > format.OnodeHeaderBytes)
+	return format.DecodeOnode(tx.s.place("onode"), val, len(val) > format.OnodeHeaderBytes)
 }
 
 // onodeFor finds an object, or starts a new one.

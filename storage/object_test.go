@@ -294,3 +294,49 @@ func TestTebibyteSparse(t *testing.T) {
 		}
 	}
 }
+
+// What a read remembers of the one before is of that object and that collection, and of no other state of the store.
+func TestReadsOfTheSameObjectAgain(t *testing.T) {
+	b := newBench(t, 340, nil, 8<<20)
+	b.format()
+	b.mount()
+	b.update(func(tx *Tx) error { return errors.Join(tx.CreateCollection(1), tx.CreateCollection(2)) })
+	size := map[string]int{} // collection and name
+	reads := func() {
+		t.Helper()
+		for _, c := range []Coll{1, 2, 2, 1} {
+			for _, name := range []string{"o", "ob", "o", "p", "p"} {
+				want, there := size[fmt.Sprint(c, name)]
+				b.do(func(f *engine.Fiber) error {
+					n, err := b.s.Read(f, c, []byte(name), 0, make([]byte, 3*blockSize))
+					if n != want || there && err != nil || !there && !errors.Is(err, ErrNotFound) {
+						t.Fatalf("%d bytes of %d %s, want %d: %v", n, c, name, want, err)
+					}
+					return nil
+				})
+			}
+		}
+	}
+	reads()
+	for i, x := range []struct {
+		c    Coll
+		name string
+		size int
+	}{{1, "o", 10}, {2, "o", 20}, {1, "ob", 30}, {1, "o", 2 * blockSize}, {1, "o", 7}, {1, "p", 5}, {2, "o", -1}, {1, "o", -1}} {
+		b.update(func(tx *Tx) error {
+			if x.size < 0 {
+				return tx.Remove(x.c, []byte(x.name))
+			}
+			return tx.Truncate(x.c, []byte(x.name), uint64(x.size))
+		})
+		if size[fmt.Sprint(x.c, x.name)] = x.size; x.size < 0 {
+			delete(size, fmt.Sprint(x.c, x.name))
+		}
+		reads()
+		if i%3 == 0 {
+			b.do(b.s.Checkpoint)
+			reads()
+		}
+	}
+	b.unmount()
+}

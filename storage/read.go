@@ -90,11 +90,11 @@ func (s *Store) readStepAt(f *engine.Fiber, c Coll, obj []byte, off uint64, dst 
 // resolve fills the parts of dst that need no device, and lists the others.
 func (tx *Tx) resolve(c Coll, obj []byte, off uint64, dst []byte, op *readOp) (int, error) {
 	op.segs, op.crcs = op.segs[:0], op.crcs[:0]
-	o, err := tx.onodeOf(c, obj)
-	if err != nil || off >= o.Size {
+	size, err := tx.sizeOf(c, obj)
+	if err != nil || off >= size {
 		return 0, err
 	}
-	n := int(min(uint64(len(dst)), o.Size-off))
+	n := int(min(uint64(len(dst)), size-off))
 	dst = dst[:n]
 	lo, hi := off/format.BlockBytes, blocksUp(off+uint64(n))
 	if err := tx.collect(c, obj, lo, hi); err != nil {
@@ -125,6 +125,28 @@ func (tx *Tx) resolve(c Coll, obj []byte, off uint64, dst []byte, op *readOp) (i
 	}
 	zeroBlocks(dst, off, at, hi)
 	return n, nil
+}
+
+// sized is the size of the object that was read last: who reads an object piece by piece needs it each time, and until the next transaction it stays.
+type sized struct {
+	before Seq // the transaction that comes next; 0: no object was read yet
+	coll   Coll
+	n      uint8
+	name   [ObjectNameMax]byte
+	size   uint64
+}
+
+// sizeOf is the size of an object, for a run that changes nothing.
+func (tx *Tx) sizeOf(c Coll, obj []byte) (uint64, error) {
+	last := &tx.s.sized
+	if last.before == tx.seq && last.coll == c && string(last.name[:last.n]) == string(obj) {
+		return last.size, nil
+	}
+	o, err := tx.onodeOf(c, obj)
+	if err == nil {
+		last.before, last.coll, last.size, last.n = tx.seq, c, o.Size, uint8(copy(last.name[:], obj))
+	}
+	return o.Size, err
 }
 
 // add appends a run of blocks, or makes the last one longer.

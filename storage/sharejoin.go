@@ -72,14 +72,14 @@ func (tx *Tx) shareBefore(c Coll, b BlockNo) (p sharePiece, ok bool, err error) 
 // shareFrom finds the share record that begins with block b.
 func (tx *Tx) shareFrom(c Coll, b BlockNo) (r format.ShareRecord, ok bool, err error) {
 	tx.key = format.AppendShareKey(tx.key[:0], uint16(c), b)
-	e, ok, miss := tx.v.get(tx.key)
+	val, ok, miss := tx.v.get(tx.key)
 	if !miss.None() {
 		return r, false, tx.missing(miss)
 	}
 	if !ok {
 		return r, false, nil
 	}
-	p, err := tx.s.sharePiece(e.key, e.val)
+	p, err := tx.s.sharePiece(tx.key, val)
 	if err != nil {
 		return r, false, tx.breaks(err)
 	}

@@ -78,6 +78,7 @@ type Store struct {
 	tx        Tx
 	loadFree  *loadSet
 	readFree  *readOp
+	sized     sized
 	nodesAt   int64 // nodes of the tree when it was opened; until they are counted as many as there could be
 	counted   bool  // they are, or cannot be
 	check     checkpoint

@@ -26,21 +26,26 @@ type entry struct {
 	buf             arena.Buf
 }
 
-// get finds the visible entry of a key.
-func (v *view) get(key []byte) (entry, bool, btree.Miss) {
-	if it, ok := v.active.get(key); ok {
-		e, found := v.active.entry(key, &it)
-		return e, found, btree.Miss{}
+// bare tells whether the tree alone has all that the view shows.
+func (v *view) bare() bool { return v.active.empty() && (v.frozen == nil || v.frozen.empty()) }
+
+// get finds the visible value of a key, which is not an extent's.
+func (v *view) get(key []byte) (val []byte, found bool, miss btree.Miss) {
+	if v.bare() {
+		return v.tree.Get(v.root, key)
 	}
-	if v.frozen != nil {
-		if it, ok := v.frozen.get(key); ok {
-			e, found := v.frozen.entry(key, &it)
-			e.frozen = true
-			return e, found, btree.Miss{}
+	for _, l := range [...]*layer{v.active, v.frozen} {
+		if l == nil {
+			continue
+		}
+		if it, ok := l.get(key); ok {
+			if it.is.what() == itemDel {
+				return nil, false, btree.Miss{}
+			}
+			return l.valOf(&it), true, btree.Miss{}
 		}
 	}
-	val, found, miss := v.tree.Get(v.root, key)
-	return entry{key: key, val: val}, found, miss
+	return v.tree.Get(v.root, key)
 }
 
 // entry is what a visible item says.

@@ -40,7 +40,8 @@ func plainSearch(n Node, key []byte) (int, bool) {
 	return n.Count(), false
 }
 
-// Search, with an index and without, against a plain one: keys of all lengths, zeros at the end, first bytes that are all the same.
+// Search, with an index and without, against a plain one: keys of all lengths, zeros at the end, first bytes that are all the same; in a node that
+// has room left and in one that is full to the last byte.
 func TestSearchFindsWhatIsThere(t *testing.T) {
 	rng := rand.New(rand.NewPCG(7, 8))
 	number := func(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
@@ -57,6 +58,11 @@ func TestSearchFindsWhatIsThere(t *testing.T) {
 		"zeros": func(i int) []byte { return append([]byte{1, byte(i % 3)}, make([]byte, i%20)...) },
 		"short": func(i int) []byte { return number(uint64(i * 7))[6-i%3*2:] },
 		"empty": func(i int) []byte { return make([]byte, i%4) },
+		"left edge": func(i int) []byte {
+			return AppendExtentKey(nil, 1, []byte("object"), uint64(64*i))[:min(i, 1)*(18-i%2*5)]
+		},
+		"another at the left": func(i int) []byte { return fmt.Appendf(nil, "%s%05d", []string{"same", "s"}[1/(i+1)], i) },
+		"short at the left":   func(i int) []byte { return fmt.Appendf(nil, "same%0*d", 5*min(i, 1), i)[:4+min(i, 1)*5] },
 	}
 	for name, kind := range kinds {
 		for _, count := range []int{1, 2, 15, 16, 17, 100, 400} {
@@ -65,9 +71,12 @@ func TestSearchFindsWhatIsThere(t *testing.T) {
 				for i := range count {
 					keys = append(keys, kind(i))
 				}
+				loose := packed(append(slices.Clone(keys), bytes.Repeat([]byte{0xff}, 20)), 3, level) // its keys have more in common than the prefix
 				n := packed(keys, 3, level)
-				plain := slices.Clone(n)
+				plain := slices.Clone(n[:n.Used()])
+				le.PutUint16(loose[6:], uint16(n.Count()))
 				IndexNode(n)
+				IndexNode(loose)
 				var probes [][]byte
 				for _, k := range keys {
 					probes = append(probes, k, append(slices.Clone(k), 0), k[:len(k)/2], append(slices.Clone(k), 0xff))
@@ -77,11 +86,16 @@ func TestSearchFindsWhatIsThere(t *testing.T) {
 						probes = append(probes, up)
 					}
 				}
+				last := n.AppendKey(nil, n.Count()-1)
+				for i := range last {
+					probes = append(probes, last[:i])
+				}
 				for _, k := range append(probes, nil, []byte{0}, []byte{0xff, 0xff}) {
-					i, equal := n.Search(k)
-					u, found := plain.Search(k)
-					if j, same := plainSearch(n, k); i != j || equal != same || u != j || found != same {
-						t.Fatalf("%s, %d keys: %x is found at %d (%v), it belongs to %d (%v)", name, count, k, i, equal, j, same)
+					j, same := plainSearch(n, k)
+					for _, n := range []Node{n, plain, loose} {
+						if i, equal := n.Search(k); i != j || equal != same {
+							t.Fatalf("%s, %d keys: %x is found at %d (%v), it belongs to %d (%v)", name, count, k, i, equal, j, same)
+						}
 					}
 				}
 			}
