@@ -7,6 +7,8 @@ import (
 	"basalt/engine"
 	"basalt/engine/device"
 	"basalt/engine/uring"
+
+	"golang.org/x/sys/unix"
 )
 
 // What an operation costs this process and no kernel: a device in memory, behind the ring. It answers at the next call, a few completions
@@ -104,9 +106,10 @@ func benchMemory(b *testing.B, blocks uint64, fn func(s *Store, f *engine.Fiber,
 	}); err != nil {
 		b.Fatal(err)
 	}
-	left := b.N
+	left, spent := b.N, int64(0)
 	y.in(b, func(f *engine.Fiber) error {
 		var bad error
+		spent = -threadNs(b)
 		running := 64
 		for w := range running {
 			if err := f.Turn().Go("bench", func(g *engine.Fiber) {
@@ -127,11 +130,22 @@ func benchMemory(b *testing.B, blocks uint64, fn func(s *Store, f *engine.Fiber,
 			}
 		}
 		f.Park()
+		spent += threadNs(b)
 		return bad
 	})
+	b.ReportMetric(float64(spent)/float64(b.N), "cpu-ns/op")
 }
 
-const benchBlocks = 128 << 20 / 4096
+// threadNs is what the calling thread has had of a processor, whoever else wanted it meanwhile.
+func threadNs(b *testing.B) int64 {
+	var u unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_THREAD, &u); err != nil {
+		b.Fatal(err)
+	}
+	return u.Utime.Nano() + u.Stime.Nano()
+}
+
+const benchBlocks = 512 << 20 / 4096
 
 func BenchmarkMemoryRead4K(b *testing.B) {
 	name := key8(1)
