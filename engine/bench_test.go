@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"testing"
 
 	"basalt/engine/arena"
@@ -194,6 +195,63 @@ func BenchmarkNopThroughFiber(b *testing.B) {
 		b.StopTimer()
 		return nil
 	})
+}
+
+// echoRing answers a few entries at the next call and asks no kernel, so that what is measured is the reactor.
+type echoRing struct {
+	uring.Ring
+	perTurn int
+	done    []uring.CQE
+}
+
+func (e *echoRing) Push(s *uring.SQE) error {
+	if s.Opcode != uring.OpNop { // the wake-up
+		return e.Ring.Push(s)
+	}
+	e.done = append(e.done, uring.CQE{UserData: s.UserData})
+	return nil
+}
+
+func (e *echoRing) Enter(uint32, int64) error { return nil }
+
+func (e *echoRing) Reap(dst []uring.CQE) int {
+	n := copy(dst, e.done[:min(len(e.done), e.perTurn)])
+	e.done = append(e.done[:0], e.done[n:]...)
+	return n
+}
+
+// BenchmarkTurn is what the reactor spends on one operation of one of 64 fibers, by how many of them a turn completes.
+func BenchmarkTurn(b *testing.B) {
+	for _, perTurn := range []int{1, 4, 32} {
+		b.Run(strconv.Itoa(perTurn), func(b *testing.B) {
+			ring := &echoRing{perTurn: perTurn}
+			r := steppedBy(b, Config{Ring: func() (uring.Ring, error) {
+				inner, err := uring.Open(uring.Config{Entries: 64, CQEntries: 4096})
+				ring.Ring = inner
+				return ring, err
+			}}, func(f *Fiber) error { return nil })
+			n := 0
+			for range 64 {
+				if err := r.turn.Go("bench", func(f *Fiber) {
+					var g Gather
+					var res int32
+					for {
+						g.Submit(f, Soon(uring.PrepNop()), &res)
+						g.Wait(f)
+						n++
+					}
+				}); err != nil {
+					b.Fatal(err)
+				}
+			}
+			r.Step()
+			b.ReportAllocs()
+			for b.ResetTimer(); n < b.N; {
+				r.Step()
+			}
+			b.StopTimer()
+		})
+	}
 }
 
 // BenchmarkPost is a message from another thread to a reactor that is mostly awake.

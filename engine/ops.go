@@ -150,9 +150,10 @@ func Soon(s uring.SQE) uring.SQE {
 
 // hasten submits what has been pushed if a device waits for some of it. A reactor that had nothing left to do before this turn but wait for
 // completions waits for its devices, not they for it: then each entry goes out by itself, and the kernel's plug does not hold it back until the last of the turn.
-// One whose fibers, timers or messages kept it from waiting has more work than time, and pays for one call in a turn.
+// One whose fibers, timers or messages kept it from waiting has more work than time, and pays for one call in a turn. What nothing keeps from the
+// call that ends the turn goes with that one.
 func (r *Reactor) hasten() {
-	if !r.soon || !r.slept || r.err != nil {
+	if !r.soon || !r.slept || r.ready.n == 0 && len(r.atEnd) == 0 || r.err != nil {
 		return
 	}
 	r.soon = false

@@ -20,7 +20,7 @@ func stepped(t *testing.T, clock Clock, boot func(f *Fiber) error) *Reactor {
 	return steppedBy(t, Config{Clock: clock}, boot)
 }
 
-func steppedBy(t *testing.T, cfg Config, boot func(f *Fiber) error) *Reactor {
+func steppedBy(t testing.TB, cfg Config, boot func(f *Fiber) error) *Reactor {
 	t.Helper()
 	runtime.LockOSThread()
 	cfg.CPU, cfg.ArenaBytes = -1, 1<<20

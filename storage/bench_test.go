@@ -7,6 +7,7 @@ import (
 
 	"basalt/engine"
 	"basalt/engine/device"
+	"basalt/engine/uring"
 )
 
 // yard is a store on an image file through the real ring.
@@ -25,10 +26,17 @@ func newYard(tb testing.TB, bytes int64) *yard {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	r, err := engine.New(engine.Config{Name: "bench", CPU: -1, ArenaBytes: 512 << 20})
+	return newYardOn(tb, dev, func(*engine.Reactor) {}, nil)
+}
+
+// newYardOn is a yard on a device, perhaps behind a ring that is told its reactor.
+func newYardOn(tb testing.TB, dev *device.Device, tell func(r *engine.Reactor), ring func() (uring.Ring, error)) *yard {
+	tb.Helper()
+	r, err := engine.New(engine.Config{Name: "bench", CPU: -1, ArenaBytes: 512 << 20, Ring: ring})
 	if err != nil {
 		tb.Fatal(err)
 	}
+	tell(r)
 	y := &yard{r: r}
 	if err := r.Start(func(f *engine.Fiber) error {
 		h, err := dev.Attach(f.Turn())

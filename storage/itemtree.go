@@ -295,6 +295,9 @@ func (t *itemTree) put(key []byte, it item) (old item, had bool) {
 		}
 	}
 	p := probeOf(key)
+	if old, had, done := t.putBeside(&p, it); done {
+		return old, had
+	}
 	if t.root == noNode {
 		t.root, _ = t.m.nodes.add(t.gen, true)
 	}
@@ -339,6 +342,31 @@ func (t *itemTree) putAt(g *finger, key []byte, it item) (old item, had, done bo
 	}
 	t.fresh(&g.p, key, &it)
 	n.insert(int(g.i), key, it)
+	return old, false, true
+}
+
+// putBeside is put into the leaf that the last floor ended in, if that is where the key belongs: between two items of a leaf stands nothing else. Who
+// overwrites a part of an extent puts what is left of it on both sides.
+func (t *itemTree) putBeside(p *probe, it item) (old item, had, done bool) {
+	g, tail := &t.near, len(p.key)-tailBytes
+	if g.klen != len(p.key) || tail < 0 || !bytes.Equal(g.key[:tail], p.key[:tail]) {
+		return old, false, false
+	}
+	n := t.m.nodes.at(g.at)
+	if n.gen != t.gen || !n.leaf || n.n == itemsMax {
+		return old, false, false
+	}
+	i, equal := t.find(n, p)
+	switch {
+	case equal:
+		it.family, it.tail = n.items[i].family, p.tail
+		old, n.items[i] = n.items[i], it
+		return old, true, true
+	case i == 0 || i == int(n.n):
+		return old, false, false
+	}
+	t.fresh(p, p.key, &it)
+	n.insert(i, p.key, it)
 	return old, false, true
 }
 

@@ -93,3 +93,31 @@ func BenchmarkLayer(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkLayerSplit is what an overwrite in the midst of an extent does: it looks for the extent, and puts what is left of it on both sides, and itself.
+func BenchmarkLayerSplit(b *testing.B) {
+	const n = 200_000
+	l, _ := benchLayer(b, 1, 150, benchExtent)
+	order := rand.New(rand.NewPCG(1, 5)).Perm(n)
+	v, k := make([]byte, 50), []byte(nil)
+	b.ResetTimer()
+	for i := range b.N {
+		if i%n == 0 && i > 0 {
+			b.StopTimer()
+			l.letGo()
+			for l.giveBack() {
+			}
+			l = newLayer(l.slab.arena, 256<<10, l.nodes.pool)
+			b.StartTimer()
+		}
+		at := 4096 + 4*order[i%n]
+		k = benchExtent(k[:0], at)
+		l.floor(k, false)
+		for _, d := range [...]int{-1, 1, 0} {
+			k = benchExtent(k[:0], at+d)
+			if _, _, _, err := l.put(k, v, itemPut, 0, true); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+}
