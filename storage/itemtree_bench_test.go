@@ -115,7 +115,7 @@ func BenchmarkLayerSplit(b *testing.B) {
 		l.floor(k, false)
 		for _, d := range [...]int{-1, 1, 0} {
 			k = benchExtent(k[:0], at+d)
-			if _, _, _, err := l.put(k, v, itemPut, 0, true); err != nil {
+			if _, _, _, err := l.put(k, v, itemPut, 0, true, false); err != nil {
 				b.Fatal(err)
 			}
 		}
