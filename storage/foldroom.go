@@ -161,8 +161,8 @@ func spotNodes(spots, height uint64) uint64 { return 3*spots*max(height, 2) - 3*
 // leaves, and more than enough for a new root.
 func (s *Store) growthBlocks(l *layer, bytes int) uint64 {
 	nodes := uint64(bytes)*9/8/(s.nodeRoom()-format.LeafEntryMax) + uint64(s.super.Tree.Height) + 3
-	if l.dirtyLive > 0 {
-		nodes++ // the last run of them may leave a piece that is too short for a node
+	if l.dirtyLive > 0 { // the last run of each batch of them may leave a piece that is too short for a node
+		nodes += uint64(l.dirtyLive*format.BlockBytes/len(s.workMem)) + 1
 	}
 	return nodes*uint64(s.pool) + uint64(l.dirtyLive) + uint64(l.valueBlocks)
 }
