@@ -19,13 +19,14 @@ type dataWork struct {
 	block  int
 	unit   string
 	wanted float64
+	fills  bool // it makes the store fuller
 }
 
 var dataWorks = []dataWork{
-	{"store-randread-4k-qd64", func(o *openStore) work { return o.reads }, dataDepth, "randread", blockBytes, "op/s", 0.90},
-	{"store-committed-randwrite-4k-qd64", func(o *openStore) work { return o.overwrites }, dataDepth, "randwrite", blockBytes, "op/s", 0.50},
-	{"store-committed-seqwrite-1m", func(o *openStore) work { return o.streamWrites }, streamDepth, "write", streamBytes, "MiB/s", 0.90},
-	{"store-seqread-1m", func(o *openStore) work { return o.streamReads(o.stream) }, streamDepth, "read", streamBytes, "MiB/s", 0.90},
+	{"store-randread-4k-qd64", func(o *openStore) work { return o.reads }, dataDepth, "randread", blockBytes, "op/s", 0.90, false},
+	{"store-committed-randwrite-4k-qd64", func(o *openStore) work { return o.overwrites }, dataDepth, "randwrite", blockBytes, "op/s", 0.50, false},
+	{"store-committed-seqwrite-1m", func(o *openStore) work { return o.streamWrites }, streamDepth, "write", streamBytes, "MiB/s", 0.90, false},
+	{"store-seqread-1m", func(o *openStore) work { return o.streamReads(o.stream) }, streamDepth, "read", streamBytes, "MiB/s", 0.90, false},
 }
 
 // dataPart: reads verified and writes committed, against fio that verifies and flushes nothing. Sequential figures come in
