@@ -52,18 +52,16 @@ func check(f *engine.Fiber, st store) (*Report, error) {
 	if err := c.constants(); err != nil {
 		return nil, err
 	}
-	for range 2 { // the checkpoint that a mount began may need what a snapshot would hold
-		snap, ok := st.Pin(f.Turn())
-		if c.snap = snap; ok {
-			break
-		}
+	snap, ok := st.Pin(f.Turn())
+	if !ok { // the checkpoint that a mount began may need what a snapshot would hold
 		if err := st.Checkpoint(f); err != nil {
 			return nil, err
 		}
+		if snap, ok = st.Pin(f.Turn()); !ok {
+			return nil, errNoPin
+		}
 	}
-	if c.snap == nil {
-		return nil, errNoPin
-	}
+	c.snap = snap
 	err := c.walk()
 	c.snap.Release(f.Turn())
 	if err != nil {
