@@ -72,7 +72,7 @@ func agedBars(b *bench, aged, fresh *openStore) []bar.Bar {
 		}
 		bars = append(bars, bar.Bar{
 			Names: []string{"aged-" + k.name}, Unit: k.unit, Wanted: wanted,
-			Before:  func() error { return errors.Join(aged.dropKeys(), fresh.empty(), fresh.fill(agedRandom, agedStream)) },
+			Before:  func() error { return errors.Join(fresh.empty(), fresh.fill(agedRandom, agedStream)) },
 			Ours:    bar.One(func() (float64, error) { return aged.rateOf(b, &k) }),
 			Against: bar.One(func() (float64, error) { return fresh.rateOf(b, &k) }),
 		})

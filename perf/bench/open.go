@@ -126,7 +126,7 @@ func (o *openStore) empty() error {
 	})
 }
 
-// dropKeys removes all keys and no object: what is measured of an aged store must not fill it further from bar to bar.
+// dropKeys removes all keys and no object: what is measured of an aged store must not fill it further.
 func (o *openStore) dropKeys() error {
 	return o.r.Call(func(f *engine.Fiber) error {
 		if _, err := o.s.Update(f, func(tx *storage.Tx) error { return tx.DeleteRange(objectColl, nil, nil) }); err != nil {
