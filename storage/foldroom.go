@@ -73,7 +73,7 @@ func (s *Store) foldNeed() uint64 {
 	}
 	c := &s.check
 	if _, held := s.limbo.longest(); held {
-		return c.bound - min(c.tookBlocks, c.bound) + active
+		return s.beside(active)
 	}
 	grows := c.grows + s.growthBlocks(s.active, s.active.treeBytes())
 	both := s.foldBound(c.spots+s.active.places(), grows, uint64(s.super.Tree.Height), c.tree)
@@ -86,8 +86,12 @@ func (s *Store) foldsBeside() bool {
 	if s.frozen == nil {
 		return true
 	}
-	c := &s.check
-	return c.bound-min(c.tookBlocks, c.bound)+s.foldBlocks(s.active) <= s.alloc.Pieces()*uint64(s.pool)
+	return s.beside(s.foldBlocks(s.active)) <= s.alloc.Pieces()*uint64(s.pool)
+}
+
+// beside is what the fold of the frozen delta may still take, and so many blocks more for the next one.
+func (s *Store) beside(active uint64) uint64 {
+	return s.check.bound - min(s.check.tookBlocks, s.check.bound) + active
 }
 
 // foldBlocks bounds what a fold of the layer can take before it frees anything: new nodes, the dirty blocks and the long values. Each old node
