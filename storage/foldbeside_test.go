@@ -3,7 +3,6 @@ package storage
 import (
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"testing"
 
 	"basalt/engine"
@@ -13,13 +12,7 @@ import (
 // and as many are made once more. during runs then.
 func beside(t *testing.T, seed uint64, during func(c *crowd, f *engine.Fiber)) *crowd {
 	t.Helper()
-	c := &crowd{bench: newBench(t, seed, nil, 32<<20), rng: rand.New(rand.NewPCG(seed, 1))}
-	c.do(func(f *engine.Fiber) error {
-		return Format(f, c.h, FormatOptions{UUID: [16]byte{1}, JournalBytes: 4 << 20, NodeBytes: 4 << 10})
-	})
-	c.opt.DeltaBytesMax, c.opt.LimboShare, c.opt.FoldBytesPerSec = 8<<20, 1, 1<<20
-	c.mount()
-	c.update(func(tx *Tx) error { return tx.CreateCollection(1) })
+	c := roomy(t, seed, 32<<20, 4<<10)
 	const n, step = 72000, 300
 	put := func(f *engine.Fiber, from, step int) {
 		for i := from; i < n; i += 40 * step {

@@ -8,12 +8,12 @@ import (
 	"basalt/engine"
 )
 
-// roomy is a store of 64 MiB whose journal and delta hold thousands of changes.
-func roomy(t *testing.T, seed uint64) *crowd {
+// roomy is a store whose journal and delta hold thousands of changes, and whose folds take their time.
+func roomy(t *testing.T, seed uint64, bytes int64, node int) *crowd {
 	t.Helper()
-	c := &crowd{bench: newBench(t, seed, nil, 64<<20), rng: rand.New(rand.NewPCG(seed, 1))}
+	c := &crowd{bench: newBench(t, seed, nil, bytes), rng: rand.New(rand.NewPCG(seed, 1))}
 	c.do(func(f *engine.Fiber) error {
-		return Format(f, c.h, FormatOptions{UUID: [16]byte{1}, JournalBytes: 4 << 20, NodeBytes: 16 << 10})
+		return Format(f, c.h, FormatOptions{UUID: [16]byte{1}, JournalBytes: 4 << 20, NodeBytes: node})
 	})
 	c.opt.DeltaBytesMax, c.opt.LimboShare, c.opt.FoldBytesPerSec = 8<<20, 1, 1<<20
 	c.mount()
@@ -66,7 +66,7 @@ func TestHolesOfSingleBlocksLeaveTheWayOut(t *testing.T) {
 // packed is a store of so many leaves, all of them full, and with a little more free space than its tree is long.
 func packed(t *testing.T, seed uint64, leaves int) *crowd {
 	t.Helper()
-	c := roomy(t, seed)
+	c := roomy(t, seed, 64<<20, 16<<10)
 	for i := range leaves * perLeaf {
 		c.update(func(tx *Tx) error { return tx.Put(1, leafKey(i, 0), make([]byte, 1000)) })
 	}
@@ -119,7 +119,7 @@ func TestNextFoldReckonsWithTheLongerTree(t *testing.T) {
 // A long value takes a whole piece where free space lies in pieces of one node each, and a node is written before the next value: what is left of
 // the piece is too short for it.
 func TestValuesBetweenNodesTakeWholePieces(t *testing.T) {
-	c := roomy(t, 2406)
+	c := roomy(t, 2406, 64<<20, 16<<10)
 	const n, leaf = 11200, 16
 	put := func(i, size int) {
 		t.Helper()

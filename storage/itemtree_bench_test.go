@@ -79,10 +79,7 @@ func BenchmarkLayer(b *testing.B) {
 			for i := range b.N {
 				if i%n == 0 && i > 0 {
 					b.StopTimer()
-					m.letGo()
-					for m.giveBack() {
-					}
-					m = newLayer(m.slab.arena, 256<<10, m.nodes.pool)
+					m = renewed(m)
 					b.StartTimer()
 				}
 				k = kind.key(k[:0], order[i%n])
@@ -92,6 +89,14 @@ func BenchmarkLayer(b *testing.B) {
 			}
 		})
 	}
+}
+
+// renewed is an empty layer in the place of one that is given back.
+func renewed(l *layer) *layer {
+	l.letGo()
+	for l.giveBack() {
+	}
+	return newLayer(l.slab.arena, 256<<10, l.nodes.pool)
 }
 
 // BenchmarkLayerSplit is what an overwrite in the midst of an extent does: it looks for the extent, and puts what is left of it on both sides, and itself.
@@ -104,10 +109,7 @@ func BenchmarkLayerSplit(b *testing.B) {
 	for i := range b.N {
 		if i%n == 0 && i > 0 {
 			b.StopTimer()
-			l.letGo()
-			for l.giveBack() {
-			}
-			l = newLayer(l.slab.arena, 256<<10, l.nodes.pool)
+			l = renewed(l)
 			b.StartTimer()
 		}
 		at := 4096 + 4*order[i%n]
